@@ -95,8 +95,11 @@ class KeyPoints:
 
     def outside(self, width: int, height: int) -> list[str]:
         """Returns the names of the points that lie outside an image of this size in pixels."""
-        inside = ((self.xy >= -0.5) & (self.xy <= np.array([width, height]) - 0.5)).all(axis=1)
-        return [name for name, is_inside in zip(KEY_POINT_NAMES, inside, strict=True) if not is_inside]
+        return [
+            name
+            for name, (x, y) in zip(KEY_POINT_NAMES, self.xy, strict=True)
+            if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5)
+        ]
 
 
 @dataclass(frozen=True)
