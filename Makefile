@@ -1,0 +1,46 @@
+# demo: from nothing to a classified radiograph. test: from nothing to green tests.
+# Both make their own virtual environment (VENV) on a machine that has Python 3.11 or later and nothing else.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+FILES  ?=
+
+.PHONY: demo test lint protos protos-check bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/canicor demo $(FILES)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev protos-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+
+# Writes the stubs that are committed beside the library's own modules.
+protos: $(VENV)/.dev
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python protos/generate.py .
+
+protos-check: $(VENV)/.dev
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python protos/generate.py --check .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/phantom.py
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[classifier,generator,labeling,training]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.demo
