@@ -1,0 +1,130 @@
+"""The dataset manifest: a Parquet file with a row per labelled image, and one digest over it.
+
+Needs pyarrow, which the extras `labeling` and `training` bring.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from canicor.errors import InvalidArgument
+from canicor.vhs import KEY_POINT_NAMES, HeartSize, KeyPoints
+
+_POINT_COLUMNS = [f"{name.lower()}_{axis}" for name in KEY_POINT_NAMES for axis in "xy"]
+
+SCHEMA = pa.schema(
+    [
+        ("image_url", pa.string()),
+        ("image_sha256", pa.string()),
+        ("origin", pa.string()),
+        ("batch_id", pa.string()),
+        ("batch_index", pa.int64()),
+        ("batch_seed", pa.uint64()),
+        ("subject_id", pa.string()),
+        ("split", pa.string()),
+        *((column, pa.float64()) for column in _POINT_COLUMNS),
+        ("pixel_aspect", pa.float64()),
+        ("vhs", pa.float64()),
+        ("heart_size", pa.string()),
+        ("labeller", pa.string()),
+        ("review_state", pa.string()),
+    ]
+)
+
+
+class Origin(StrEnum):
+    """Where an image came from."""
+
+    REAL = "real"
+    GENERATED = "generated"
+    PHANTOM = "phantom"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled image.
+
+    Attributes:
+        image_url: As `canicor.store.read` takes it.
+        image_sha256: Of the image's bytes, lower-case hexadecimal.
+        batch_id, batch_index, batch_seed: The generator's, for images that it made; empty and 0 for others.
+        subject_id: The dog. Splits never divide one.
+        split: `train`, `validation` or `test`; empty where not yet split.
+        key_points: In pixels of the image.
+        pixel_aspect: Row spacing over column spacing.
+        vhs: In vertebrae.
+        labeller: Who placed the points.
+        review_state: `pending`, `approved` or `corrected`.
+    """
+
+    image_url: str
+    image_sha256: str
+    origin: Origin
+    batch_id: str
+    batch_index: int
+    batch_seed: int
+    subject_id: str
+    split: str
+    key_points: KeyPoints
+    pixel_aspect: float
+    vhs: float
+    heart_size: HeartSize
+    labeller: str
+    review_state: str
+
+
+def write(rows: Iterable[Row]) -> bytes:
+    """Returns the Parquet file of some rows; its metadata holds their digest."""
+    rows = list(rows)
+    table = pa.Table.from_pylist([_record(row) for row in rows], schema=SCHEMA)
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"canicor.digest": digest(rows)}), buffer)
+    return buffer.getvalue()
+
+
+def read(content: bytes) -> list[Row]:
+    """Reads a manifest.
+
+    Raises:
+        InvalidArgument: It is not Parquet, columns are missing, a row is not valid, or the digest is off.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(content))
+        rows = [_row(record) for record in table.select(SCHEMA.names).to_pylist()]
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise InvalidArgument(
+            "This is no dataset manifest: export one with `canicor` or LabelingService.ExportDataset.",
+            reason="BAD_MANIFEST",
+        ) from error
+    stated = (table.schema.metadata or {}).get(b"canicor.digest", b"").decode()
+    if stated != digest(rows):
+        raise InvalidArgument("The manifest's rows do not match its digest.", reason="BAD_MANIFEST")
+    return rows
+
+
+def digest(rows: Iterable[Row]) -> str:
+    """Returns the SHA-256 over all rows in their order, whatever version of Parquet holds them."""
+    sha256 = hashlib.sha256()
+    for row in rows:
+        sha256.update(json.dumps(_record(row), sort_keys=True).encode() + b"\n")
+    return sha256.hexdigest()
+
+
+def _record(row: Row) -> dict[str, object]:
+    record = {**asdict(row), **dict(zip(_POINT_COLUMNS, row.key_points.xy.ravel().tolist(), strict=True))}
+    del record["key_points"]
+    return record
+
+
+def _row(record: dict[str, Any]) -> Row:
+    points = np.array([record.pop(column) for column in _POINT_COLUMNS]).reshape(-1, 2)
+    typed = {"origin": Origin(record["origin"]), "heart_size": HeartSize(record["heart_size"])}
+    return Row(**{**record, **typed}, key_points=KeyPoints.from_array(points))
