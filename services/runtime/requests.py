@@ -1,0 +1,58 @@
+"""What many requests have in common: an id that makes them idempotent, and pages."""
+
+from canicor.errors import InvalidArgument
+
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+LONGEST_ID = 128
+
+
+def checked_request_id(request_id: str) -> str:
+    """Returns a `request_id` that may name a create.
+
+    Raises:
+        InvalidArgument: It is empty or longer than 128 characters.
+    """
+    if not 0 < len(request_id) <= LONGEST_ID:
+        raise InvalidArgument(
+            f"request_id must be 1 to {LONGEST_ID} characters, chosen by the caller and kept for a retry.",
+            reason="REQUEST_ID",
+            field="request_id",
+        )
+    return request_id
+
+
+def page_limit(page_size: int) -> int:
+    """Returns how many items a page holds; 0 asks for the default.
+
+    Raises:
+        InvalidArgument: It is negative or over 1000.
+    """
+    if not 0 <= page_size <= LARGEST_PAGE:
+        raise InvalidArgument(
+            f"page_size must be 1 to {LARGEST_PAGE}, or 0 for {DEFAULT_PAGE}.",
+            reason="PAGE_SIZE",
+            field="page_size",
+        )
+    return page_size or DEFAULT_PAGE
+
+
+def page_start(page_token: str) -> int:
+    """Returns the position that a page token stands for; the empty one for the first page is 0.
+
+    Raises:
+        InvalidArgument: No list gave this token.
+    """
+    if not page_token:
+        return 0
+    try:
+        return int(page_token, 16)
+    except ValueError as error:
+        raise InvalidArgument(
+            "page_token must be a former answer's next_page_token.", reason="PAGE_TOKEN", field="page_token"
+        ) from error
+
+
+def page_token(position: int) -> str:
+    """Returns the token of the page that starts at a position, 1 or more."""
+    return f"{position:x}"

@@ -1,0 +1,122 @@
+"""Starts a service, keeps it running, and drains it on SIGTERM."""
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from canicor.errors import FailedPrecondition
+from services.runtime.interceptor import CallInterceptor
+from services.runtime.logs import configure
+from services.runtime.settings import ServerSettings, split_address
+from services.runtime.tokens import Role, Tokens
+
+_log = structlog.get_logger("canicor.server")
+
+
+class Service(Protocol):
+    """What a room under `services/` hands to the server.
+
+    Attributes:
+        names: Full names of its gRPC services, for health and reflection.
+        roles: Which roles may call each method, by its full name.
+    """
+
+    names: Sequence[str]
+    roles: Mapping[str, frozenset[Role]]
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds its servicers."""
+
+    def running(self) -> AbstractAsyncContextManager[object]:
+        """Starts its own work on entry, and ends it on exit, after the last call."""
+
+
+def run(service: Service, settings: ServerSettings) -> None:
+    """Serves until SIGTERM or SIGINT, then lets calls end for `drain_seconds`.
+
+    Raises:
+        FailedPrecondition: The address is taken, or a file of the settings can't be read.
+    """
+    configure(settings.log_format, settings.log_level)
+    asyncio.run(_serve(service, settings))
+
+
+async def _serve(service: Service, settings: ServerSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = grpc.aio.server(
+        interceptors=[CallInterceptor(_tokens(settings), service.roles)],
+        options=[
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    service.register(server)
+    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection([*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    _listen(server, settings)
+    _show_metrics(settings)
+    async with service.running():
+        await server.start()
+        for name in ("", *service.names):
+            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", service=settings.service, settings=settings.shown())
+        await stop.wait()
+        _log.info("draining", service=settings.service, seconds=settings.drain_seconds)
+        await checks.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+    _log.info("stopped", service=settings.service)
+
+
+def _tokens(settings: ServerSettings) -> Tokens:
+    if settings.tokens_file:
+        return Tokens.from_file(settings.tokens_file)
+    return Tokens.embedded(settings.token_file)
+
+
+def _listen(server: grpc.aio.Server, settings: ServerSettings) -> None:
+    split_address(settings.listen)
+    try:
+        if settings.tls_certificate:
+            server.add_secure_port(settings.listen, _credentials(settings))
+        else:
+            server.add_insecure_port(settings.listen)
+    except (RuntimeError, OSError) as error:
+        raise FailedPrecondition(
+            f"Can't listen on {settings.listen}: is another server running there? "
+            f"CANICOR_{settings.service.upper()}_LISTEN sets another address.",
+            reason="ADDRESS_TAKEN",
+        ) from error
+
+
+def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
+    files = (settings.tls_key, settings.tls_certificate, settings.tls_client_ca)
+    try:
+        key, certificate, authorities = (file.read_bytes() if file else None for file in files)
+    except OSError as error:
+        raise FailedPrecondition(f"A TLS file can't be read: {error}", reason="TLS_FILE") from error
+    pair = (key or b"", certificate or b"")
+    return grpc.ssl_server_credentials([pair], authorities, require_client_auth=authorities is not None)
+
+
+def _show_metrics(settings: ServerSettings) -> None:
+    host, port = split_address(settings.metrics_listen)
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise FailedPrecondition(
+            f"Can't listen on {settings.metrics_listen} for metrics: "
+            f"CANICOR_{settings.service.upper()}_METRICS_LISTEN sets another address.",
+            reason="ADDRESS_TAKEN",
+        ) from error

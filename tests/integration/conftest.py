@@ -1,0 +1,96 @@
+"""Real servers, each in its own process with a folder of its own, for tests to call, kill and start again."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from canicor.client import channel
+from canicor.settings import ClientSettings
+
+START_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Server:
+    """One `canicor serve NAME` on free ports below `home`."""
+
+    def __init__(self, name: str, home: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self.home = home
+        self.address = f"127.0.0.1:{free_port()}"
+        self.metrics_address = f"127.0.0.1:{free_port()}"
+        self.log = home / f"{name}.log"
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("CANICOR_")},
+            "CANICOR_HOME": str(home),
+            f"CANICOR_{name.upper()}_LISTEN": self.address,
+            f"CANICOR_{name.upper()}_METRICS_LISTEN": self.metrics_address,
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Server":
+        self.home.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "canicor.cli", "serve", self.name]
+            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        self._wait_until_serving()
+        return self
+
+    def _wait_until_serving(self) -> None:
+        with grpc.insecure_channel(self.address, [("grpc.max_reconnect_backoff_ms", 200)]) as probe:
+            stub = health_pb2_grpc.HealthStub(probe)
+            request = health_pb2.HealthCheckRequest()
+            for state in stub.Watch(request, wait_for_ready=True, timeout=START_SECONDS):
+                if state.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+        raise AssertionError(self.log.read_text())
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy up."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM, and the exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout=START_SECONDS)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def client_settings(self, **changes: object) -> ClientSettings:
+        return ClientSettings(**{"home": self.home, f"{self.name}_address": self.address, **changes})
+
+    def channel(self, **changes: object) -> grpc.Channel:
+        return channel(self.address, self.client_settings(**changes))
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers that share one home: `serve("classifier", CANICOR_X="...")`."""
+    servers: list[Server] = []
+
+    def start(name: str, **environment: str) -> Server:
+        server = Server(name, tmp_path / "home", environment)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.stop()
