@@ -1,0 +1,59 @@
+"""Bytes of a DICOM, PNG, JPEG or TIFF file -> Radiograph: grey pixels, their size, what is known of the view.
+
+Orientation marks (EXIF, TIFF) are not applied: key points are in pixels of the radiograph as received, so the
+pixels stay where the file stores them.
+"""
+
+import re
+
+from canicor.radiograph._dicom import decode_dicom
+from canicor.radiograph._image import Radiograph, View, refusal
+from canicor.radiograph._quiet import quiet
+from canicor.radiograph._raster import decode_raster
+
+__all__ = ["MAX_PIXELS", "Radiograph", "View", "decode"]
+
+MAX_PIXELS = 64_000_000
+"""The largest radiograph taken by default: three times a 43 x 43 cm detector of 0.1 mm pixels."""
+
+_RASTER_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+
+# A data set without preamble starts with group 0002 or 0008 and either a value representation or a short length.
+_BARE_DATASET = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|..\0\0)|\0\x08\0.[A-Z]{2}", re.DOTALL)
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Radiograph:
+    """Reads one radiograph.
+
+    DICOM pixels go through the Modality LUT or rescale, the first VOI LUT or window (PS3.3 C.11.2.1.2; a window
+    without positive width counts as none) and the inversion of MONOCHROME1; without either, from the smallest to
+    the largest pixel that is not padding. 8-bit rasters are scaled by 1/255, deeper ones from their smallest to
+    their largest pixel, since most of them hold fewer bits than they could.
+
+    Args:
+        data: The whole file.
+        max_pixels: Limit of height x width, checked against the header before any pixel is decoded.
+
+    Raises:
+        InvalidArgument: The bytes are no radiograph; `reason` is one of EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED,
+            NO_PIXELS, MULTI_FRAME, COLOUR_PHOTOGRAPH, WRONG_MODALITY, WRONG_BODY_PART,
+            UNSUPPORTED_TRANSFER_SYNTAX, NO_CONTRAST, TOO_SMALL.
+        ResourceExhausted: TOO_LARGE: it has more than `max_pixels` pixels.
+    """
+    if not data:
+        raise refusal("EMPTY_FILE", "The file is empty: send a DICOM, PNG, JPEG or TIFF file.")
+    with quiet:
+        # First DICOM: its preamble may hold the signature of another format (PS3.10 7.1).
+        if data[128:132] == b"DICM" or _BARE_DATASET.match(data):
+            return decode_dicom(data, max_pixels)
+        for signature, file_format in _RASTER_SIGNATURES.items():
+            if data.startswith(signature):
+                return decode_raster(data, file_format, max_pixels)
+    raise refusal("NOT_AN_IMAGE", "The file is no image Canicor reads: send a DICOM, PNG, JPEG or TIFF file.")

@@ -1,0 +1,48 @@
+"""Decompresses one JPEG frame with GDCM: frame on stdin, native pixel data on stdout.
+
+A program, not a module: GDCM aborts the whole process on some damaged frames, so it gets a process of its own.
+It imports nothing else, to start fast.
+"""
+
+import sys
+
+import gdcm  # type: ignore[import-untyped]
+
+
+def decompressed(
+    frame: bytes,
+    transfer_syntax: str,
+    photometric: str,
+    rows: int,
+    columns: int,
+    samples: int,
+    bits_allocated: int,
+    bits_stored: int,
+    pixel_representation: int,
+) -> bytes:
+    """Returns little endian pixel data, colour by pixel. The arguments are the DICOM elements of these names."""
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetDataElement(element)
+    interpretation = gdcm.PhotometricInterpretation.GetPIType(photometric)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(interpretation))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(transfer_syntax)))
+    image.SetPixelFormat(
+        gdcm.PixelFormat(samples, bits_allocated, bits_stored, bits_stored - 1, pixel_representation)
+    )
+    # SWIG hands bytes out as str.
+    pixels: bytes = image.GetBuffer().encode("utf-8", "surrogateescape")
+    return pixels
+
+
+if __name__ == "__main__":
+    syntax, photometric, *numbers = sys.argv[1:]
+    sys.stdout.buffer.write(decompressed(sys.stdin.buffer.read(), syntax, photometric, *map(int, numbers)))

@@ -1,0 +1,155 @@
+"""What every format becomes, and the refusals every format shares."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canicor.errors import CanicorError, InvalidArgument, ResourceExhausted
+
+_FIELD = "image.content"
+
+_SMALLEST_SIDE = 32
+
+# JPEG keeps a grey image's channels within a few steps of each other; a coloured side marker covers less than one
+# pixel in a hundred.
+_GREY_TOLERANCE = 16 / 255
+_COLOURED_SHARE = 0.01
+
+# ITU-R BT.601 luma: gives back the Y that JPEG stored.
+_LUMA: NDArray[np.float32] = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+class View(StrEnum):
+    """The direction of the beam, as far as the file states it."""
+
+    LATERAL = "lateral"
+    VENTRODORSAL = "ventrodorsal"
+    """Ventrodorsal or dorsoventral: the beam runs in the sagittal plane."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """One radiograph as received: neither rotated, nor cropped, nor resized.
+
+    Attributes:
+        pixels: float32 [height, width] in 0..1, bright = dense; not writable.
+        pixel_spacing: (row, column) mm from PixelSpacing (0028,0030), else ImagerPixelSpacing (0018,1164);
+            None where unknown.
+        format: "DICOM", "PNG", "JPEG" or "TIFF".
+        view: From ViewPosition (0018,5101), ViewCodeSequence (0054,0220) or SeriesDescription (0008,103E), the
+            first of them that names one view.
+        stated_aspect: PixelAspectRatio (0028,0034), vertical to horizontal.
+    """
+
+    pixels: NDArray[np.float32]
+    pixel_spacing: tuple[float, float] | None
+    format: str
+    view: View
+    stated_aspect: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def pixel_aspect(self) -> tuple[float, float]:
+        """(row, column) spacing up to a common factor, as `canicor.vhs.measure` takes it; (1, 1) where unknown."""
+        return self.pixel_spacing or self.stated_aspect
+
+
+def refusal(reason: str, message: str) -> InvalidArgument:
+    """Returns the error for a file that can never be measured."""
+    return InvalidArgument(message, reason=reason, field=_FIELD)
+
+
+def too_large(limit: int) -> ResourceExhausted:
+    """Returns the error for a file beyond what this server decodes."""
+    return ResourceExhausted(
+        f"The image is too large: send one of at most {limit} pixels.", reason="TOO_LARGE", field=_FIELD
+    )
+
+
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Refuses what is too large to decode or too small to measure."""
+    if height * width > max_pixels:
+        raise too_large(max_pixels)
+    if min(height, width) < _SMALLEST_SIDE:
+        raise refusal(
+            "TOO_SMALL",
+            f"The image is too small to measure ({width} x {height} pixels): "
+            f"both sides must have at least {_SMALLEST_SIDE}.",
+        )
+
+
+def multi_frame(frames: int) -> InvalidArgument:
+    """Returns the error for a series in one file."""
+    return refusal("MULTI_FRAME", f"The file holds {frames} images: send one radiograph per file.")
+
+
+@contextmanager
+def decoding(file_format: str) -> Iterator[None]:
+    """Turns whatever a third-party decoder raises on hostile bytes into one refusal."""
+    try:
+        yield
+    except CanicorError:
+        raise
+    except MemoryError as error:
+        raise ResourceExhausted(
+            "The image needs more memory than there is: send a smaller one.", reason="TOO_LARGE", field=_FIELD
+        ) from error
+    except Exception as error:
+        raise refusal(
+            "TRUNCATED", f"The {file_format} file is cut off or damaged: send it again, whole, as it was written."
+        ) from error
+
+
+def grey(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns [height, width] luma of RGB [height, width, 3] in 0..1 whose channels agree.
+
+    Raises:
+        InvalidArgument: COLOUR_PHOTOGRAPH: they do not.
+    """
+    chroma = channels.max(axis=-1) - channels.min(axis=-1)
+    if np.mean(chroma > _GREY_TOLERANCE) > _COLOURED_SHARE:
+        raise refusal("COLOUR_PHOTOGRAPH", "The image is in colour: send a radiograph, which is grey.")
+    return channels @ _LUMA
+
+
+def stretched(values: NDArray[np.float32], counts: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    """Returns the values scaled to 0..1 from the smallest to the largest that counts."""
+    counted = values if counts is None else values[counts]
+    low, high = (float(counted.min()), float(counted.max())) if counted.size else (0.0, 0.0)
+    if not np.isfinite((low, high)).all():
+        raise refusal("NOT_AN_IMAGE", "The image has pixels that are not numbers: all must be finite.")
+    if low == high:
+        raise no_contrast()
+    scaled: NDArray[np.float32] = np.clip((values - low) / (high - low), 0, 1)
+    return scaled
+
+
+def no_contrast() -> InvalidArgument:
+    """Returns the error for an image that shows nothing."""
+    return refusal(
+        "NO_CONTRAST", "All pixels are alike as the file says to show them: send a radiograph with contrast."
+    )
+
+
+def finished(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the pixels sealed against writing, having seen that they show something."""
+    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+    low, high = pixels.min(), pixels.max()
+    if not (0 <= low < high <= 1):
+        raise no_contrast()
+    pixels.setflags(write=False)
+    return pixels
