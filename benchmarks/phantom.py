@@ -1,0 +1,25 @@
+"""Phantoms a second on one core: `python benchmarks/phantom.py`."""
+
+import time
+
+from canicor.phantom import draw
+
+SECONDS = 5.0
+
+
+def images_per_second(side: int) -> float:
+    draw(0, 0, width=side, height=side)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS:
+        count += 1
+        draw(0, count, width=side, height=side)
+    return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    for side in (256, 512, 1024):
+        print(f"{side} x {side}: {images_per_second(side):.1f} images/s")
+
+
+if __name__ == "__main__":
+    main()
