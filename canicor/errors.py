@@ -93,6 +93,12 @@ class Unavailable(CanicorError, ConnectionError):
     status = "UNAVAILABLE"
 
 
+class Unimplemented(CanicorError, NotImplementedError):
+    """The API has the call; this server does not answer it."""
+
+    status = "UNIMPLEMENTED"
+
+
 class DataLoss(CanicorError):
     """Stored bytes are not the ones that were written: a checksum is off."""
 
@@ -117,6 +123,7 @@ BY_STATUS: Mapping[str, type[CanicorError]] = {
         Unauthenticated,
         PermissionDenied,
         Unavailable,
+        Unimplemented,
         DataLoss,
         Internal,
     )

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -38,6 +38,9 @@ SCHEMA = pa.schema(
         ("review_state", pa.string()),
     ]
 )
+
+_PLAIN_COLUMNS = [name for name in SCHEMA.names if name not in _POINT_COLUMNS]
+_DIGEST_KEY = b"canicor.digest"
 
 
 class Origin(StrEnum):
@@ -83,10 +86,9 @@ class Row:
 
 def write(rows: Iterable[Row]) -> bytes:
     """Returns the Parquet file of some rows; its metadata holds their digest."""
-    rows = list(rows)
-    table = pa.Table.from_pylist([_record(row) for row in rows], schema=SCHEMA)
+    table = _table(rows)
     buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({"canicor.digest": digest(rows)}), buffer)
+    pq.write_table(table.replace_schema_metadata({_DIGEST_KEY: _digest(table)}), buffer)
     return buffer.getvalue()
 
 
@@ -98,33 +100,51 @@ def read(content: bytes) -> list[Row]:
     """
     try:
         table = pq.read_table(io.BytesIO(content))
-        rows = [_row(record) for record in table.select(SCHEMA.names).to_pylist()]
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        stated = (table.schema.metadata or {}).get(_DIGEST_KEY)
+        table = table.select(SCHEMA.names).cast(SCHEMA)
+        rows = [_row(record) for record in table.to_pylist()]
+    # Parquet's damaged headers come as OSError.
+    except (pa.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
         raise InvalidArgument(
             "This is no dataset manifest: export one with `canicor` or LabelingService.ExportDataset.",
             reason="BAD_MANIFEST",
         ) from error
-    stated = (table.schema.metadata or {}).get(b"canicor.digest", b"").decode()
-    if stated != digest(rows):
+    if stated != _digest(table):
         raise InvalidArgument("The manifest's rows do not match its digest.", reason="BAD_MANIFEST")
     return rows
 
 
 def digest(rows: Iterable[Row]) -> str:
     """Returns the SHA-256 over all rows in their order, whatever version of Parquet holds them."""
+    return _digest(_table(rows)).decode()
+
+
+def records(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Returns rows as a manifest holds them: by the columns of `SCHEMA`, a column for each coordinate."""
+    held: list[dict[str, Any]] = _table(rows).to_pylist()
+    return held
+
+
+def _table(rows: Iterable[Row]) -> pa.Table:
+    return pa.Table.from_pylist([_record(row) for row in rows], schema=SCHEMA)
+
+
+def _digest(table: pa.Table) -> bytes:
+    # Over what the columns hold, so that a 9 given for 9.0 reads back to the same digest.
     sha256 = hashlib.sha256()
-    for row in rows:
-        sha256.update(json.dumps(_record(row), sort_keys=True).encode() + b"\n")
-    return sha256.hexdigest()
+    for record in table.to_pylist():
+        sha256.update(json.dumps(record, sort_keys=True).encode() + b"\n")
+    return sha256.hexdigest().encode()
 
 
 def _record(row: Row) -> dict[str, object]:
-    record = {**asdict(row), **dict(zip(_POINT_COLUMNS, row.key_points.xy.ravel().tolist(), strict=True))}
-    del record["key_points"]
-    return record
+    points = zip(_POINT_COLUMNS, row.key_points.xy.ravel().tolist(), strict=True)
+    return {name: getattr(row, name) for name in _PLAIN_COLUMNS} | dict(points)
 
 
 def _row(record: dict[str, Any]) -> Row:
+    if None in record.values():
+        raise ValueError("a value is missing")
     points = np.array([record.pop(column) for column in _POINT_COLUMNS]).reshape(-1, 2)
     typed = {"origin": Origin(record["origin"]), "heart_size": HeartSize(record["heart_size"])}
     return Row(**{**record, **typed}, key_points=KeyPoints.from_array(points))

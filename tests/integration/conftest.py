@@ -1,9 +1,11 @@
 """Real servers, each in its own process with a folder of its own, for tests to call, kill and start again."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,12 +53,20 @@ class Server:
 
     def _wait_until_serving(self) -> None:
         with grpc.insecure_channel(self.address, [("grpc.max_reconnect_backoff_ms", 200)]) as probe:
-            stub = health_pb2_grpc.HealthStub(probe)
-            request = health_pb2.HealthCheckRequest()
-            for state in stub.Watch(request, wait_for_ready=True, timeout=START_SECONDS):
-                if state.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-        raise AssertionError(self.log.read_text())
+            states = health_pb2_grpc.HealthStub(probe).Watch(
+                health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS
+            )
+            threading.Thread(target=self._cancel_at_end, args=(self.process, states), daemon=True).start()
+            with contextlib.suppress(grpc.RpcError):
+                for state in states:
+                    if state.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+        raise AssertionError(f"{self.name} did not start: {self.log.read_text()}")
+
+    @staticmethod
+    def _cancel_at_end(process: subprocess.Popen[bytes], call: grpc.RpcContext) -> None:
+        process.wait()
+        call.cancel()
 
     def kill(self) -> None:
         """SIGKILL: no chance to tidy up."""

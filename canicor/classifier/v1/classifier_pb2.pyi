@@ -151,7 +151,7 @@ class ClassifyRequest(_message.Message):
     request_id: _builtins.str
     """Echoed in the answer and the audit log; at most 128 characters. Empty: the server makes one."""
     explanation: Global___Explanation.ValueType
-    """Asks for a picture that explains the answer. Default: none."""
+    """Asks for a picture that explains the answer. Default: none. INVALID_ARGUMENT where the model can't give it."""
     def __init__(
         self,
         *,
@@ -190,7 +190,9 @@ class ClassifyResponse(_message.Message):
     request_id: _builtins.str
     """The request's id."""
     heart_size: _measurement_pb2.HeartSize.ValueType
-    """The most probable class."""
+    """The class: the band that the VHS lies in where the model measures it, else the most probable one.
+    Unspecified where key points were found that span no axis; then the decision is REFER.
+    """
     decision: Global___Decision.ValueType
     """Whether the answer may stand without a person, or must be looked at."""
     image_sha256: _builtins.str

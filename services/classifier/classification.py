@@ -1,0 +1,112 @@
+"""Bytes in, answer out: decodes, resizes, infers and judges off the event loop."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from canicor.errors import DeadlineExceeded, ResourceExhausted
+from canicor.model_input import fit
+from canicor.radiograph import Radiograph, decode
+from services.classifier.answer import Answer, answer
+from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
+from services.classifier.model import Model
+
+RETRY_SECONDS = 1.0
+"""When to come back after a full queue."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """An answer and what it took.
+
+    Attributes:
+        seconds: By stage: `queue`, `decode`, `inference`, `total`.
+    """
+
+    radiograph: Radiograph
+    answer: Answer
+    model: Model
+    sha256: str
+    seconds: dict[str, float]
+
+
+class Classifications:
+    """Works on a bounded number of radiographs at once, and lets a bounded number wait.
+
+    Args:
+        workers: Radiographs worked on at once.
+        max_waiting: Requests taken in and not yet answered; beyond, they are refused.
+    """
+
+    def __init__(self, workers: int, max_waiting: int) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="classify")
+        self._max_waiting = max_waiting
+        self._waiting = 0
+
+    async def classify(self, image: bytes, model: Model, time_left: Callable[[], float]) -> Classification:
+        """Classifies one radiograph.
+
+        Args:
+            image: The file.
+            model: Answers.
+            time_left: Seconds until the caller gives up, asked before work starts.
+
+        Raises:
+            CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
+                DeadlineExceeded where no time was left when its turn came.
+        """
+        if self._waiting >= self._max_waiting:
+            SHED.inc()
+            raise ResourceExhausted(
+                f"{self._waiting} requests are waiting: try again in {RETRY_SECONDS:g} s.",
+                reason="QUEUE_FULL",
+                retry_after=RETRY_SECONDS,
+            )
+        self._waiting += 1
+        WAITING.set(self._waiting)
+        try:
+            work = partial(_classify, image, model, time_left, time.perf_counter())
+            done = await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._waiting -= 1
+            WAITING.set(self._waiting)
+        _count(done)
+        return done
+
+    def close(self) -> None:
+        """Waits for the work under way."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _classify(image: bytes, model: Model, time_left: Callable[[], float], arrived: float) -> Classification:
+    started = time.perf_counter()
+    if time_left() <= 0:
+        raise DeadlineExceeded("The deadline passed before work on this radiograph began.", reason="DEADLINE")
+    radiograph = decode(image)
+    size = model.info.input
+    pixels, placement = fit(radiograph, size.height, size.width, size.resize)
+    decoded = time.perf_counter()
+    output = model.run(pixels)
+    inferred = time.perf_counter()
+    said = answer(output, model.info, placement, radiograph.pixel_aspect)
+    seconds = {
+        "queue": started - arrived,
+        "decode": decoded - started,
+        "inference": inferred - decoded,
+        "total": time.perf_counter() - arrived,
+    }
+    return Classification(radiograph, said, model, hashlib.sha256(image).hexdigest(), seconds)
+
+
+def _count(done: Classification) -> None:
+    name, version = done.model.name, done.model.version
+    decision = "REFER" if done.answer.referrals else "ACCEPT"
+    ANSWERS.labels(name, version, done.answer.heart_size or "", decision).inc()
+    for referral in done.answer.referrals:
+        REFERRALS.labels(name, referral.reason).inc()
+    for stage, seconds in done.seconds.items():
+        STAGE_SECONDS.labels(stage).observe(seconds)

@@ -1,0 +1,106 @@
+"""One version of a model, loaded into ONNX Runtime."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+import structlog
+from numpy.typing import NDArray
+
+from canicor.bundle import Bundle, ModelKind
+from canicor.errors import FailedPrecondition
+
+_log = structlog.get_logger("canicor.model")
+
+_INPUT = "images"
+# Outputs and the shape of each for one image, as `canicor.bundle.BundleInfo.kind` documents.
+_OUTPUTS: dict[ModelKind, dict[str, tuple[int, ...]]] = {
+    ModelKind.CLASSIFIER: {"probabilities": (3,)},
+    ModelKind.KEYPOINTS: {"key_points": (6, 2), "peaks": (6,)},
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the graph said of one image; the fields of the other kind are None.
+
+    Attributes:
+        probabilities: float32 [3], Small, Normal, Large.
+        key_points: float32 [6, 2] in pixels of the model's input.
+        peaks: float32 [6], 0 to 1.
+    """
+
+    probabilities: NDArray[np.float32] | None = None
+    key_points: NDArray[np.float32] | None = None
+    peaks: NDArray[np.float32] | None = None
+
+
+class Model:
+    """A bundle that runs. Loading tries it on a blank image, so that what is served has answered once.
+
+    Args:
+        bundle: Checked, as `canicor.bundle.ModelRepository.read` returns it.
+        providers: ONNX Runtime's execution providers by preference.
+        threads: Cores that one inference may use.
+
+    Raises:
+        FailedPrecondition: ONNX Runtime can't run it here, or its inputs or outputs are not what its kind says.
+    """
+
+    def __init__(self, bundle: Bundle, providers: tuple[str, ...], threads: int) -> None:
+        self.name = bundle.name
+        self.version = bundle.version
+        self.info = bundle.info
+        self.card = bundle.card
+        self._session = _session(bundle, providers, threads)
+        self._try()
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs it."""
+        return str(self._session.get_providers()[0])
+
+    def run(self, image: NDArray[np.uint8]) -> Output:
+        """Runs one image, uint8 [height, width] of the bundle's input."""
+        names = list(_OUTPUTS[self.info.kind])
+        values = self._session.run(names, {_INPUT: image[None]})
+        return Output(**{name: value[0] for name, value in zip(names, values, strict=True)})
+
+    def _try(self) -> None:
+        height, width = self.info.input.height, self.info.input.width
+        try:
+            output = self.run(np.zeros((height, width), np.uint8))
+        except Exception as error:
+            raise self._refused("does not run on an image of its stated size") from error
+        for name, shape in _OUTPUTS[self.info.kind].items():
+            value = getattr(output, name)
+            if value.shape != shape or not np.isfinite(value).all():
+                raise self._refused(f"gives {name} of shape {value.shape} or not finite, where {shape} is due")
+
+    def _refused(self, why: str) -> FailedPrecondition:
+        return FailedPrecondition(f"The model {self.name}/{self.version} {why}.", reason="MODEL_REFUSED")
+
+
+def available_providers(preferred: tuple[str, ...]) -> list[str]:
+    """Returns the preferred execution providers that are installed; the CPU's where none is."""
+    installed = ort.get_available_providers()
+    chosen = [provider for provider in preferred if provider in installed]
+    return chosen or ["CPUExecutionProvider"]
+
+
+def _session(bundle: Bundle, preferred: tuple[str, ...], threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Spinning threads steal the cores from each other under load and under CPU limits.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = available_providers(preferred)
+    try:
+        session = ort.InferenceSession(bundle.model, options, providers=providers)
+    except Exception as error:
+        raise FailedPrecondition(
+            f"ONNX Runtime can't load the model {bundle.name}/{bundle.version}.", reason="MODEL_REFUSED"
+        ) from error
+    _log.info(
+        "loaded", model=bundle.name, version=bundle.version, asked=preferred, running=session.get_providers()
+    )
+    return session

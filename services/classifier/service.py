@@ -1,0 +1,244 @@
+"""The classifier's RPCs: checks the request, hands it on, answers."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import grpc
+
+from canicor.bundle import Alias, ModelRepository
+from canicor.classifier.v1 import classifier_pb2 as pb
+from canicor.classifier.v1 import model_admin_pb2 as admin_pb
+from canicor.classifier.v1.classifier_pb2_grpc import (
+    ClassifierServiceServicer,
+    add_ClassifierServiceServicer_to_server,
+)
+from canicor.classifier.v1.model_admin_pb2_grpc import (
+    ModelAdminServiceServicer,
+    add_ModelAdminServiceServicer_to_server,
+)
+from canicor.errors import CanicorError, InvalidArgument, Unimplemented
+from services.classifier.classification import Classifications
+from services.classifier.messages import classify_response, model_message, status_message
+from services.classifier.model import Model
+from services.classifier.models import Models
+from services.classifier.overlay import key_point_overlay
+from services.classifier.settings import ClassifierSettings
+from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_token
+from services.runtime.tokens import Role
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_CLASSIFIER = "canicor.classifier.v1.ClassifierService"
+_ADMIN = "canicor.classifier.v1.ModelAdminService"
+_CLASSIFY = frozenset({Role.CLASSIFY, Role.ADMIN})
+_ADMINISTER = frozenset({Role.ADMIN})
+
+
+class ClassifierService:
+    """The classifier as the server runs it.
+
+    Args:
+        settings: The repository to serve from, and how.
+    """
+
+    names = (_CLASSIFIER, _ADMIN)
+    roles = {  # noqa: RUF012
+        **{f"/{_CLASSIFIER}/{rpc}": _CLASSIFY for rpc in ("Classify", "ClassifyStream", "ListModels", "GetModel")},
+        **{
+            f"/{_ADMIN}/{rpc}": _ADMINISTER
+            for rpc in ("LoadModel", "UnloadModel", "SetAlias", "SetShadow", "RollBack")
+        },
+        f"/{_ADMIN}/GetModelStatus": _CLASSIFY,
+    }
+
+    def __init__(self, settings: ClassifierSettings) -> None:
+        self._settings = settings
+        repository = ModelRepository(settings.models)
+        self._models = Models(repository, settings.default_model, settings.execution_providers, threads=1)
+        self._classifications = Classifications(settings.worker_count, settings.max_waiting)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds its servicers."""
+        classifier = _Classifier(self._models, self._classifications, self._settings.worker_count)
+        add_ClassifierServiceServicer_to_server(classifier, server)
+        add_ModelAdminServiceServicer_to_server(_ModelAdmin(self._models), server)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Loads what is in production, and follows the aliases until the end."""
+        await asyncio.to_thread(self._models.follow)
+        following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+            self._classifications.close()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.reload_seconds)
+            await asyncio.to_thread(self._models.follow)
+
+
+class _Classifier(ClassifierServiceServicer):
+    def __init__(self, models: Models, classifications: Classifications, in_flight: int) -> None:
+        self._models = models
+        self._classifications = classifications
+        self._in_flight = in_flight
+
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        return await self._answer(request, context)
+
+    async def ClassifyStream(
+        self, request_iterator: AsyncIterator[pb.ClassifyStreamRequest], context: Context
+    ) -> AsyncIterator[pb.ClassifyStreamResponse]:
+        answers: asyncio.Queue[pb.ClassifyStreamResponse | None] = asyncio.Queue()
+        # A slot is taken until its answer is sent: neither a fast sender nor a slow reader fills memory.
+        slots = asyncio.Semaphore(2 * self._in_flight)
+        reading = asyncio.create_task(self._read(request_iterator, answers, slots, context))
+        try:
+            while (answer := await answers.get()) is not None:
+                yield answer
+                slots.release()
+            await reading
+        finally:
+            reading.cancel()
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        limit, start = page_limit(request.page_size), page_start(request.page_token)
+        models = self._models.loaded()
+        end = start + limit
+        return pb.ListModelsResponse(
+            models=[model_message(model, self._models.aliases(model)) for model in models[start:end]],
+            next_page_token=page_token(end) if end < len(models) else "",
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        model = self._models.get(request.model)
+        return pb.GetModelResponse(model=model_message(model, self._models.aliases(model), with_card=True))
+
+    async def _answer(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        request_id = _checked_id(request.request_id)
+        model = self._models.get(request.model)
+        wants_overlay = _wants_overlay(request, model)
+        done = await self._classifications.classify(request.image, model, lambda: _time_left(context))
+        picture = b""
+        if wants_overlay:
+            picture = await asyncio.to_thread(key_point_overlay, done.radiograph, done.answer.key_points)
+        return classify_response(done, request_id, picture)
+
+    async def _read(
+        self,
+        requests: AsyncIterator[pb.ClassifyStreamRequest],
+        answers: asyncio.Queue[pb.ClassifyStreamResponse | None],
+        slots: asyncio.Semaphore,
+        context: Context,
+    ) -> None:
+        async def work(request: pb.ClassifyRequest) -> None:
+            answers.put_nowait(await self._answer_in_stream(request, context))
+
+        try:
+            async with asyncio.TaskGroup() as working:
+                async for message in requests:
+                    await slots.acquire()
+                    working.create_task(work(message.request))
+        finally:
+            answers.put_nowait(None)
+
+    async def _answer_in_stream(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyStreamResponse:
+        try:
+            if not request.request_id:
+                raise InvalidArgument(
+                    "On a stream every request needs a request_id.",
+                    reason="REQUEST_ID",
+                    field="request.request_id",
+                )
+            response = await self._answer(request, context)
+        except CanicorError as error:
+            code: int = grpc.StatusCode[error.status].value[0]
+            failure = pb.StreamError(code=code, message=error.message, reason=error.reason)
+            return pb.ClassifyStreamResponse(request_id=request.request_id, error=failure)
+        return pb.ClassifyStreamResponse(request_id=request.request_id, response=response)
+
+
+class _ModelAdmin(ModelAdminServiceServicer):
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    async def LoadModel(self, request: admin_pb.LoadModelRequest, context: Context) -> admin_pb.LoadModelResponse:
+        name, version = _checked_reference(request.model)
+        model = await asyncio.to_thread(self._models.load, name, version)
+        return admin_pb.LoadModelResponse(model=model_message(model, self._models.aliases(model)))
+
+    async def UnloadModel(
+        self, request: admin_pb.UnloadModelRequest, context: Context
+    ) -> admin_pb.UnloadModelResponse:
+        name, version = _checked_reference(request.model)
+        await asyncio.to_thread(self._models.unload, name, version)
+        return admin_pb.UnloadModelResponse()
+
+    async def SetAlias(self, request: admin_pb.SetAliasRequest, context: Context) -> admin_pb.SetAliasResponse:
+        name, version = _checked_reference(request.model)
+        await asyncio.to_thread(self._models.set_alias, name, _checked_alias(request.alias), version)
+        return admin_pb.SetAliasResponse(model=request.model)
+
+    async def SetShadow(self, request: admin_pb.SetShadowRequest, context: Context) -> admin_pb.SetShadowResponse:
+        raise Unimplemented("This server does not score a candidate beside production.", reason="NO_SHADOW")
+
+    async def RollBack(self, request: admin_pb.RollBackRequest, context: Context) -> admin_pb.RollBackResponse:
+        version = await asyncio.to_thread(self._models.roll_back, request.name)
+        return admin_pb.RollBackResponse(model=pb.ModelReference(name=request.name, version=version))
+
+    async def GetModelStatus(
+        self, request: admin_pb.GetModelStatusRequest, context: Context
+    ) -> admin_pb.GetModelStatusResponse:
+        statuses = await asyncio.to_thread(self._models.statuses, request.name)
+        return admin_pb.GetModelStatusResponse(statuses=[status_message(one) for one in statuses])
+
+
+def _checked_id(request_id: str) -> str:
+    if len(request_id) > LONGEST_ID:
+        raise InvalidArgument(
+            f"request_id may have at most {LONGEST_ID} characters.", reason="REQUEST_ID", field="request_id"
+        )
+    return request_id or str(uuid.uuid4())
+
+
+def _wants_overlay(request: pb.ClassifyRequest, model: Model) -> bool:
+    if request.explanation == pb.EXPLANATION_UNSPECIFIED:
+        return False
+    if request.explanation == pb.EXPLANATION_KEY_POINT_OVERLAY and model.info.kind == "keypoints":
+        return True
+    raise InvalidArgument(
+        f"The model {model.name} does not give this explanation; key-point models give a key-point overlay.",
+        reason="EXPLANATION",
+        field="explanation",
+    )
+
+
+def _checked_reference(reference: pb.ModelReference) -> tuple[str, str]:
+    if not reference.name or not reference.version.isdecimal():
+        raise InvalidArgument(
+            "model needs a name and a version, a whole number.", reason="MODEL_REFERENCE", field="model"
+        )
+    return reference.name, reference.version
+
+
+def _checked_alias(alias: str) -> Alias:
+    try:
+        return Alias(alias)
+    except ValueError as error:
+        raise InvalidArgument(
+            "alias must be 'production' or 'candidate'.", reason="UNKNOWN_ALIAS", field="alias"
+        ) from error
+
+
+def _time_left(context: Context) -> float:
+    left = context.time_remaining()
+    return float("inf") if left is None else left

@@ -1,0 +1,30 @@
+"""The classifier's settings."""
+
+import os
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.runtime.settings import ServerSettings
+
+
+class ClassifierSettings(ServerSettings):
+    """Set by `CANICOR_` and a field's name in capitals."""
+
+    service: ClassVar[str] = "classifier"
+
+    classifier_listen: str = Field("127.0.0.1:8470", description="Host and port of the gRPC port.")
+    classifier_metrics_listen: str = Field("127.0.0.1:9470", description="Host and port of Prometheus' page.")
+    default_model: str = Field("vhs-keypoints", description="Model that answers where a request names none.")
+    reload_seconds: float = Field(2.0, gt=0, description="How often the repository's aliases are read.")
+    workers: int = Field(0, ge=0, description="Radiographs worked on at once. 0: one per core.")
+    max_waiting: int = Field(256, ge=1, description="Requests that may wait; more are refused with a retry hint.")
+    execution_providers: tuple[str, ...] = Field(
+        ("CUDAExecutionProvider", "CPUExecutionProvider"),
+        description="ONNX Runtime's providers by preference; those not installed are passed over.",
+    )
+
+    @property
+    def worker_count(self) -> int:
+        """Radiographs worked on at once."""
+        return self.workers or os.cpu_count() or 1

@@ -1,0 +1,521 @@
+import asyncio
+import hashlib
+import io
+import json
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pydicom
+import pytest
+from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from canicor.bundle import Alias, ModelKind, ModelRepository
+from canicor.classifier.v1 import classifier_pb2 as pb
+from canicor.classifier.v1 import model_admin_pb2 as admin_pb
+from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
+from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
+from canicor.client import AsyncClassifier, Classifier
+from canicor.errors import (
+    CanicorError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from canicor.measurement.v1 import measurement_pb2
+from canicor.messages import key_points_from
+from canicor.store import file_url
+from canicor.vhs import measure
+from tests import toy_models
+from tests.integration.conftest import Server
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> ModelRepository:
+    """The repository of the server that `serve("classifier")` starts."""
+    return ModelRepository(file_url(tmp_path / "home" / "models"))
+
+
+@pytest.fixture
+def server(serve: Serve, repository: ModelRepository) -> Server:
+    toy_models.push(repository)
+    return serve("classifier", CANICOR_RELOAD_SECONDS="0.1")
+
+
+@pytest.fixture
+def classifier(server: Server) -> Iterator[Classifier]:
+    with Classifier(server.client_settings()) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(server: Server) -> Iterator[ModelAdminServiceStub]:
+    with server.channel() as channel:
+        yield ModelAdminServiceStub(channel)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Asks the server again and again, each time over the socket, until it has followed the repository."""
+    for _ in range(5000):
+        if condition():
+            return
+    raise AssertionError("the server never came there")
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+class TestAnswer:
+    def test_says_all_that_the_api_promises(self, classifier: Classifier, picture: bytes) -> None:
+        answer = classifier.classify(picture, request_id="study 7")
+
+        assert answer.request_id == "study 7"
+        assert answer.image_sha256 == hashlib.sha256(picture).hexdigest()
+        assert (answer.model.name, answer.model.version) == ("vhs-keypoints", "1")
+        assert answer.vhs.lower == pytest.approx(answer.vhs.value - 0.3)
+        assert answer.vhs.upper == pytest.approx(answer.vhs.value + 0.3)
+        assert answer.vhs.coverage == 0.9
+        total = answer.probabilities.small + answer.probabilities.normal + answer.probabilities.large
+        assert total == pytest.approx(1)
+        assert answer.timings.total.nanos > answer.timings.inference.nanos > 0
+        assert any("phantoms" in notice for notice in answer.notices)
+        assert any("Not cleared for diagnosis" in notice for notice in answer.notices)
+
+    def test_measures_in_pixels_of_the_radiograph(self, classifier: Classifier, picture: bytes) -> None:
+        # The toy's input is stretched from 192 x 128 to 96 x 64: everything is twice as large in the radiograph.
+        answer = classifier.classify(picture)
+
+        points = key_points_from(answer.key_points)
+        assert points.xy == pytest.approx((np.array(toy_models.NORMAL_HEART) + 0.5) * 2 - 0.5)
+        assert answer.vhs.value == pytest.approx(measure(points).vhs) == pytest.approx(8.75)
+        assert answer.heart_size == measurement_pb2.HEART_SIZE_NORMAL
+        assert answer.decision == pb.DECISION_ACCEPT
+        assert not answer.referrals
+
+    def test_refers_near_a_threshold(self, serve: Serve, repository: ModelRepository, picture: bytes) -> None:
+        toy_models.push(repository, vhs_half_width=0.6)
+        with Classifier(serve("classifier").client_settings()) as classifier:
+            answer = classifier.classify(picture)
+
+        assert answer.decision == pb.DECISION_REFER
+        assert [one.reason for one in answer.referrals] == [pb.REFERRAL_REASON_NEAR_THRESHOLD]
+        assert list(answer.prediction_set) == [
+            measurement_pb2.HEART_SIZE_SMALL,
+            measurement_pb2.HEART_SIZE_NORMAL,
+        ]
+
+    def test_refers_where_key_points_coincide(
+        self, serve: Serve, repository: ModelRepository, picture: bytes
+    ) -> None:
+        toy_models.push(repository, toy_models.keypoints_model(np.ones((6, 2))))
+        with Classifier(serve("classifier").client_settings()) as classifier:
+            answer = classifier.classify(picture)
+
+        assert answer.decision == pb.DECISION_REFER
+        assert [one.reason for one in answer.referrals] == [pb.REFERRAL_REASON_IMPLAUSIBLE_KEY_POINTS]
+        assert answer.heart_size == measurement_pb2.HEART_SIZE_UNSPECIFIED
+
+    def test_takes_a_named_model(
+        self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
+    ) -> None:
+        toy_models.push(repository, toy_models.class_model(), "vhs-classifier", kind=ModelKind.CLASSIFIER)
+        until(lambda: len(classifier.models()) == 2)
+
+        answer = classifier.classify(picture, model="vhs-classifier")
+
+        assert answer.model.name == "vhs-classifier"
+        assert not answer.HasField("vhs")
+        assert answer.probabilities.normal == pytest.approx(0.7)
+
+    def test_draws_the_key_points(self, server: Server, picture: bytes) -> None:
+        request = pb.ClassifyRequest(image=picture, explanation=pb.EXPLANATION_KEY_POINT_OVERLAY)
+        with server.channel() as channel:
+            answer = ClassifierServiceStub(channel).Classify(request)
+
+        overlay = Image.open(io.BytesIO(answer.explanation_png))
+        assert overlay.size == (192, 128)
+        assert len(set(overlay.get_flattened_data())) > 256  # colour, where the picture has grey alone
+
+    def test_async_client_gives_the_same(self, server: Server, picture: bytes) -> None:
+        async def classify() -> tuple[pb.ClassifyResponse, list[pb.Model]]:
+            async with AsyncClassifier(server.client_settings()) as client:
+                return await client.classify(picture), await client.models()
+
+        answer, models = asyncio.run(classify())
+        assert answer.vhs.value == pytest.approx(8.75)
+        assert [model.aliases for model in models] == [["production"]]
+
+
+class TestStream:
+    def test_answers_each_request_once(self, classifier: Classifier, picture: bytes) -> None:
+        requests = [pb.ClassifyRequest(image=picture, request_id=str(i)) for i in range(50)]
+
+        answers = list(classifier.classify_many(requests))
+
+        assert sorted(int(answer.request_id) for answer in answers) == list(range(50))
+        assert all(answer.response.model.version == "1" for answer in answers)
+
+    def test_a_bad_radiograph_does_not_end_it(self, classifier: Classifier, picture: bytes) -> None:
+        images = [picture, b"no image", picture]
+        requests = [pb.ClassifyRequest(image=image, request_id=str(i)) for i, image in enumerate(images)]
+
+        answers = {answer.request_id: answer for answer in classifier.classify_many(requests)}
+
+        assert answers["1"].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        assert answers["1"].error.reason == "NOT_AN_IMAGE"
+        assert answers["0"].HasField("response")
+        assert answers["2"].HasField("response")
+
+    def test_answers_before_the_next_request(self, classifier: Classifier, picture: bytes) -> None:
+        answered = threading.Event()
+
+        def requests() -> Iterator[pb.ClassifyRequest]:
+            for i in range(3):
+                yield pb.ClassifyRequest(image=picture, request_id=str(i))
+                assert answered.wait(30)
+                answered.clear()
+
+        ids = []
+        for answer in classifier.classify_many(requests()):
+            ids.append(answer.request_id)
+            answered.set()
+        assert ids == ["0", "1", "2"]
+
+    def test_needs_request_ids(self, classifier: Classifier, picture: bytes) -> None:
+        (answer,) = classifier.classify_many([pb.ClassifyRequest(image=picture)])
+        assert answer.error.reason == "REQUEST_ID"
+
+
+def dicom(change: Callable[[pydicom.Dataset], None] = lambda dataset: None) -> bytes:
+    """A radiograph as a DICOM file, changed by the caller."""
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    dataset.Modality = "DX"
+    change(dataset)
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+def _drop_pixels(dataset: pydicom.Dataset) -> None:
+    del dataset.PixelData
+
+
+def _double_frames(dataset: pydicom.Dataset) -> None:
+    dataset.NumberOfFrames = 2
+    dataset.PixelData = dataset.PixelData * 2
+
+
+BAD_IMAGES = {
+    "empty": (lambda: b"", "EMPTY_FILE"),
+    "text": (lambda: b"The heart is large.", "NOT_AN_IMAGE"),
+    "random": (lambda: np.random.default_rng(0).bytes(5000), "NOT_AN_IMAGE"),
+    "truncated DICOM": (lambda: dicom()[:20000], "TRUNCATED"),
+    "CT": (lambda: Path(get_testdata_file("CT_small.dcm")).read_bytes(), "WRONG_MODALITY"),
+    "DICOM without pixels": (lambda: dicom(_drop_pixels), "NO_PIXELS"),
+    "multi-frame DICOM": (lambda: dicom(_double_frames), "MULTI_FRAME"),
+    "colour photo": (
+        lambda: png(np.random.default_rng(0).integers(0, 255, (3000, 3000, 3), np.uint8)),
+        "COLOUR_PHOTOGRAPH",
+    ),
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("name", BAD_IMAGES)
+    def test_bad_image(self, classifier: Classifier, picture: bytes, name: str) -> None:
+        make, reason = BAD_IMAGES[name]
+        with pytest.raises(InvalidArgument) as caught:
+            classifier.classify(make())
+        assert caught.value.reason == reason
+        assert caught.value.field == "image.content"
+        assert caught.value.message.endswith(".")
+        assert classifier.classify(picture).decision == pb.DECISION_ACCEPT
+
+    def test_details_follow_googles_error_model(self, server: Server) -> None:
+        with server.channel() as channel, pytest.raises(grpc.RpcError) as caught:
+            ClassifierServiceStub(channel).Classify(pb.ClassifyRequest(image=b"no image"))
+        status = rpc_status.from_call(caught.value)
+        info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        assert status.details[0].Unpack(info)
+        assert status.details[1].Unpack(request)
+        assert (info.reason, info.domain) == ("NOT_AN_IMAGE", "canicor")
+        assert request.field_violations[0].description == status.message
+
+    def test_unknown_model(self, classifier: Classifier, picture: bytes) -> None:
+        with pytest.raises(NotFound, match="nobody/7"):
+            classifier.classify(picture, model="nobody/7")
+
+    def test_over_long_request_id(self, classifier: Classifier, picture: bytes) -> None:
+        with pytest.raises(InvalidArgument) as caught:
+            classifier.classify(picture, request_id="x" * 129)
+        assert caught.value.field == "request_id"
+
+    def test_explanation_that_the_model_lacks(self, server: Server, picture: bytes) -> None:
+        request = pb.ClassifyRequest(image=picture, explanation=pb.EXPLANATION_HEAT_MAP)
+        with server.channel() as channel, pytest.raises(grpc.RpcError) as caught:
+            ClassifierServiceStub(channel).Classify(request)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    @pytest.mark.parametrize(
+        "request_", [pb.ListModelsRequest(page_size=-1), pb.ListModelsRequest(page_token="?")]
+    )
+    def test_bad_page(self, server: Server, request_: pb.ListModelsRequest) -> None:
+        with server.channel() as channel, pytest.raises(grpc.RpcError) as caught:
+            ClassifierServiceStub(channel).ListModels(request_)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_no_model_names_the_command_that_makes_one(self, serve: Serve, picture: bytes) -> None:
+        with (
+            Classifier(serve("classifier").client_settings()) as classifier,
+            pytest.raises(FailedPrecondition, match="canicor demo"),
+        ):
+            classifier.classify(picture)
+
+
+class TestWhoMayCall:
+    def test_no_token(self, server: Server, picture: bytes) -> None:
+        with (
+            grpc.insecure_channel(server.address) as channel,
+            pytest.raises(grpc.RpcError) as caught,
+        ):
+            ClassifierServiceStub(channel).Classify(pb.ClassifyRequest(image=picture))
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    def test_wrong_token(self, server: Server, picture: bytes) -> None:
+        with (
+            Classifier(server.client_settings(token="wrong")) as classifier,
+            pytest.raises(Unauthenticated) as caught,
+        ):
+            classifier.classify(picture)
+        assert caught.value.reason == "TOKEN_UNKNOWN"
+
+    def test_roles(self, serve: Serve, repository: ModelRepository, tmp_path: Path, picture: bytes) -> None:
+        toy_models.push(repository)
+        tokens = tmp_path / "tokens.toml"
+        digest = hashlib.sha256(b"pacs").hexdigest()
+        tokens.write_text(f'[[tokens]]\nname = "PACS"\nsha256 = "{digest}"\nroles = ["classify"]\n')
+        server = serve("classifier", CANICOR_TOKENS_FILE=str(tokens))
+        with Classifier(server.client_settings(token="pacs")) as classifier:
+            assert classifier.classify(picture).vhs.value == pytest.approx(8.75)
+        with server.channel(token="pacs") as channel, pytest.raises(grpc.RpcError) as caught:
+            ModelAdminServiceStub(channel).RollBack(admin_pb.RollBackRequest(name="vhs-keypoints"))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+class TestModelLifeCycle:
+    def test_takes_up_a_new_version_and_drops_nothing(
+        self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
+    ) -> None:
+        versions = []
+        swapped = threading.Event()
+
+        def call() -> None:
+            while not swapped.is_set():
+                versions.append(classifier.classify(picture).model.version)
+
+        with ThreadPoolExecutor(2) as callers:
+            calls = [callers.submit(call) for _ in range(2)]
+            try:
+                toy_models.push(repository)
+                until(lambda: [model.reference.version for model in classifier.models()] == ["2"])
+            finally:
+                swapped.set()
+            for one in calls:
+                one.result()
+        assert set(versions) <= {"1", "2"}
+        assert versions.index("2") > 0 if "2" in versions else True
+        assert classifier.classify(picture).model.version == "2"
+
+    def test_keeps_the_old_version_where_the_new_one_is_bad(
+        self,
+        tmp_path: Path,
+        repository: ModelRepository,
+        classifier: Classifier,
+        admin: ModelAdminServiceStub,
+        picture: bytes,
+    ) -> None:
+        toy_models.push(repository, production=False)
+        (tmp_path / "home" / "models" / "vhs-keypoints" / "2" / "model.onnx").write_bytes(b"tampered with")
+        repository.set_alias("vhs-keypoints", Alias.PRODUCTION, "2")
+        request = admin_pb.GetModelStatusRequest(name="vhs-keypoints")
+
+        until(lambda: admin.GetModelStatus(request).statuses[1].state == admin_pb.MODEL_STATE_REFUSED)
+
+        assert "checksum" in admin.GetModelStatus(request).statuses[1].message
+        assert classifier.classify(picture).model.version == "1"
+
+    @pytest.mark.parametrize(
+        ("model", "error"),
+        [
+            (b"no ONNX", FailedPrecondition),
+            (toy_models.class_model(), FailedPrecondition),
+            (toy_models.keypoints_model(np.full((6, 2), np.nan)), FailedPrecondition),
+        ],
+        ids=["not ONNX", "other outputs", "not finite"],
+    )
+    def test_refuses_a_model_that_is_not_what_its_bundle_says(
+        self,
+        repository: ModelRepository,
+        admin: ModelAdminServiceStub,
+        model: bytes,
+        error: type[CanicorError],
+    ) -> None:
+        toy_models.push(repository, model, production=False)
+        reference = pb.ModelReference(name="vhs-keypoints", version="2")
+        with pytest.raises(grpc.RpcError) as caught:
+            admin.SetAlias(admin_pb.SetAliasRequest(model=reference, alias="production"))
+        assert caught.value.code().name == error.status
+        assert repository.aliases("vhs-keypoints").aliases[Alias.PRODUCTION] == "1"
+
+    def test_rolls_back(
+        self, repository: ModelRepository, admin: ModelAdminServiceStub, classifier: Classifier, picture: bytes
+    ) -> None:
+        toy_models.push(repository, production=False)
+        reference = pb.ModelReference(name="vhs-keypoints", version="2")
+        admin.SetAlias(admin_pb.SetAliasRequest(model=reference, alias="production"))
+        assert classifier.classify(picture).model.version == "2"
+
+        assert admin.RollBack(admin_pb.RollBackRequest(name="vhs-keypoints")).model.version == "1"
+
+        assert classifier.classify(picture).model.version == "1"
+        with pytest.raises(grpc.RpcError) as caught:
+            admin.RollBack(admin_pb.RollBackRequest(name="vhs-keypoints"))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+    def test_loads_beside_production_and_unloads(
+        self, repository: ModelRepository, admin: ModelAdminServiceStub, classifier: Classifier, picture: bytes
+    ) -> None:
+        toy_models.push(repository, production=False)
+        reference = pb.ModelReference(name="vhs-keypoints", version="2")
+        admin.LoadModel(admin_pb.LoadModelRequest(model=reference))
+        assert classifier.classify(picture, model="vhs-keypoints/2").model.version == "2"
+        assert classifier.classify(picture).model.version == "1"
+
+        admin.UnloadModel(admin_pb.UnloadModelRequest(model=reference))
+
+        with pytest.raises(NotFound):
+            classifier.classify(picture, model="vhs-keypoints/2")
+        production = pb.ModelReference(name="vhs-keypoints", version="1")
+        with pytest.raises(grpc.RpcError) as caught:
+            admin.UnloadModel(admin_pb.UnloadModelRequest(model=production))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+    def test_missing_version_is_not_found(self, admin: ModelAdminServiceStub) -> None:
+        reference = pb.ModelReference(name="vhs-keypoints", version="9")
+        with pytest.raises(grpc.RpcError) as caught:
+            admin.LoadModel(admin_pb.LoadModelRequest(model=reference))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+    def test_says_what_it_does_not_do(self, admin: ModelAdminServiceStub) -> None:
+        with pytest.raises(grpc.RpcError) as caught:
+            admin.SetShadow(admin_pb.SetShadowRequest(name="vhs-keypoints", version="1"))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    def test_kill_in_the_middle_of_reloads(
+        self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
+    ) -> None:
+        killed = threading.Event()
+
+        def push() -> None:
+            while not killed.is_set():
+                toy_models.push(repository)
+
+        with ThreadPoolExecutor(1) as pushing:
+            pushed = pushing.submit(push)
+            try:
+                until(lambda: int(classifier.classify(picture).model.version) > 3)
+            finally:
+                server.kill()
+                killed.set()
+            pushed.result()
+        server.start()
+
+        newest = repository.versions("vhs-keypoints")[-1]
+        answer = classifier.classify(picture)
+        assert answer.model.version == newest
+        assert answer.vhs.value == pytest.approx(8.75)
+
+    def test_card_comes_with_the_model(self, server: Server) -> None:
+        with server.channel() as channel:
+            model = ClassifierServiceStub(channel).GetModel(pb.GetModelRequest()).model
+        assert model.card == "# A toy\n"
+        assert model.kind == pb.MODEL_KIND_KEYPOINTS
+        assert list(model.training_origins) == ["phantom"]
+        assert model.execution_provider == "CPUExecutionProvider"
+
+
+class TestServer:
+    def test_drains_on_sigterm(self, server: Server, classifier: Classifier, picture: bytes) -> None:
+        release = threading.Event()
+        answers = []
+
+        def requests() -> Iterator[pb.ClassifyRequest]:
+            yield pb.ClassifyRequest(image=picture, request_id="before")
+            assert release.wait(30)
+            yield pb.ClassifyRequest(image=picture, request_id="while draining")
+
+        stream = classifier.classify_many(requests())
+        answers.append(next(stream).request_id)
+        with ThreadPoolExecutor(1) as waiting:
+            ended = waiting.submit(server.terminate)
+            until(lambda: "draining" in server.log.read_text())
+            release.set()
+            answers += [answer.request_id for answer in stream]
+            assert ended.result() == 0
+        assert answers == ["before", "while draining"]
+
+    def test_reflection_names_the_services(self, server: Server) -> None:
+        with grpc.insecure_channel(server.address) as channel:
+            names = ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert {
+            "canicor.classifier.v1.ClassifierService",
+            "canicor.classifier.v1.ModelAdminService",
+            "grpc.health.v1.Health",
+        } <= set(names)
+
+    def test_counts_what_it_did(self, server: Server, classifier: Classifier, picture: bytes) -> None:
+        classifier.classify(picture)
+        with pytest.raises(InvalidArgument):
+            classifier.classify(b"")
+        with urllib.request.urlopen(f"http://{server.metrics_address}/metrics") as page:
+            text = page.read().decode()
+        for code in ("OK", "INVALID_ARGUMENT"):
+            labels = f'code="{code}",method="Classify",service="canicor.classifier.v1.ClassifierService"'
+            assert f"canicor_grpc_calls_total{{{labels}}} 1.0" in text
+        assert 'decision="ACCEPT",heart_size="Normal",model="vhs-keypoints",version="1"} 1.0' in text
+
+    def test_logs_are_json_and_hold_no_token(self, server: Server, classifier: Classifier, picture: bytes) -> None:
+        classifier.classify(picture)
+        server.terminate()
+        text = server.log.read_text()
+        calls = [record for line in text.splitlines() if (record := json.loads(line))["event"] == "call"]
+        assert [(call["code"], call["caller"]) for call in calls] == [("OK", "local")]
+        assert (server.home / "token").read_text() not in text
+
+    def test_will_not_share_an_address(self, serve: Serve, server: Server) -> None:
+        with pytest.raises(AssertionError, match="CANICOR_CLASSIFIER_LISTEN"):
+            serve("classifier", CANICOR_CLASSIFIER_LISTEN=server.address)
+
+    def test_will_not_listen_beyond_loopback_in_the_clear(self, serve: Serve) -> None:
+        with pytest.raises(AssertionError, match="CANICOR_ALLOW_INSECURE"):
+            serve("classifier", CANICOR_CLASSIFIER_LISTEN="0.0.0.0:0")
+
+    def test_unreachable_is_unavailable(self, server: Server, picture: bytes) -> None:
+        server.kill()
+        with Classifier(server.client_settings()) as classifier, pytest.raises(Unavailable):
+            classifier.classify(picture)

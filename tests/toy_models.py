@@ -1,0 +1,87 @@
+"""Models small enough to build in a test: what they answer is written into them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike
+from onnx import TensorProto, helper, numpy_helper
+
+from canicor.bundle import Alias, BundleInfo, InputSpec, ModelKind, ModelRepository
+from canicor.model_input import ResizeRule
+
+HEIGHT, WIDTH = 64, 96
+
+NORMAL_HEART = [[30, 10], [30, 30], [20, 20], [35, 20], [20, 5], [44, 5]]
+"""Key points, in pixels of the input, with a VHS of 6 (20 + 15) / 24 = 8.75."""
+
+
+def keypoints_model(points: ArrayLike = NORMAL_HEART, peak: float = 0.9) -> bytes:
+    """A graph that finds the same six points on every image."""
+    return _constant_graph({"key_points": np.asarray(points, np.float32), "peaks": np.full(6, peak, np.float32)})
+
+
+def class_model(probabilities: ArrayLike = (0.1, 0.7, 0.2)) -> bytes:
+    """A graph that gives the same probabilities on every image."""
+    return _constant_graph({"probabilities": np.asarray(probabilities, np.float32)})
+
+
+def info(kind: ModelKind = ModelKind.KEYPOINTS, **changes: Any) -> BundleInfo:
+    fields = {
+        "kind": kind,
+        "input": InputSpec(height=HEIGHT, width=WIDTH, resize=ResizeRule.STRETCH),
+        "coverage": 0.9,
+        "vhs_sigma": 0.2,
+        "vhs_half_width": 0.3,
+        "training_dataset_digest": "0" * 64,
+        "test_dataset_digest": "1" * 64,
+        "training_origins": ("phantom",),
+        "training_run": "toy",
+        "create_time": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return BundleInfo(**{**fields, **changes})
+
+
+def push(
+    repository: ModelRepository,
+    model: bytes | None = None,
+    name: str = "vhs-keypoints",
+    *,
+    production: bool = True,
+    **changes: Any,
+) -> str:
+    """Pushes a key-point model, or `model`, and returns its version."""
+    version = repository.push(name, info(**changes), model or keypoints_model(), "# A toy\n")
+    if production:
+        repository.set_alias(name, Alias.PRODUCTION, version)
+    return version
+
+
+def _constant_graph(outputs: dict[str, np.ndarray]) -> bytes:
+    """Each output is its constant, once for each image: constant + 0 * mean(image)."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+    ]
+    constants = {"axes": np.array([1, 2], np.int64), "zero": np.array(0, np.float32)}
+    results = []
+    for name, value in outputs.items():
+        constants[f"{name}_value"] = value[None]
+        constants[f"{name}_shape"] = np.array([-1] + [1] * value.ndim, np.int64)
+        nodes += [
+            helper.make_node("Reshape", ["nothing", f"{name}_shape"], [f"{name}_nothing"]),
+            helper.make_node("Add", [f"{name}_nothing", f"{name}_value"], [name]),
+        ]
+        results.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *value.shape]))
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", HEIGHT, WIDTH])],
+        results,
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
