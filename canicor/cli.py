@@ -2,11 +2,14 @@
 
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from canicor import classify, demo
 from canicor.errors import CanicorError
 
 app = typer.Typer(
@@ -14,6 +17,31 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.command("classify")
+def classify_command(
+    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG, JPEG or TIFF files, or folders of them.")],
+    model: Annotated[str, typer.Option(help="NAME or NAME/VERSION; the server's default where left out.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")] = False,
+    deadline: Annotated[float, typer.Option(help="Seconds that one radiograph may take.")] = 60.0,
+) -> None:
+    """Classify radiographs on a running classifier."""
+    if not classify.run(files, model=model, as_json=as_json, deadline=deadline):
+        raise typer.Exit(1)
+
+
+@app.command("demo")
+def demo_command(
+    files: Annotated[list[Path] | None, typer.Argument(help="Radiographs of your own to classify.")] = None,
+    images: Annotated[int, typer.Option(min=60, help="Phantoms to learn from.")] = demo.TRAINING_IMAGES,
+    held_out: Annotated[int, typer.Option(min=10, help="Phantoms to be tested on.")] = demo.HELD_OUT_IMAGES,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the phantoms.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other phantoms.")] = 0,
+    keep_serving: Annotated[bool, typer.Option(help="Leave the services running until Ctrl-C.")] = False,
+) -> None:
+    """Run the whole loop on phantoms: generate, label, train, push, serve and classify."""
+    demo.run(files or [], demo.Plan(images, held_out, epochs, seed), keep_serving=keep_serving)
 
 
 def main() -> None:

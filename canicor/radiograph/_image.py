@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from canicor.errors import CanicorError, InvalidArgument, ResourceExhausted
 
-_FIELD = "image.content"
+_FIELD = "image"
 
 _SMALLEST_SIDE = 32
 

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import grpc
 
@@ -46,7 +46,7 @@ class ClassifierService:
     """
 
     names = (_CLASSIFIER, _ADMIN)
-    roles = {  # noqa: RUF012
+    roles: ClassVar[Mapping[str, frozenset[Role]]] = {
         **{f"/{_CLASSIFIER}/{rpc}": _CLASSIFY for rpc in ("Classify", "ClassifyStream", "ListModels", "GetModel")},
         **{
             f"/{_ADMIN}/{rpc}": _ADMINISTER

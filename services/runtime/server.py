@@ -22,15 +22,15 @@ _log = structlog.get_logger("canicor.server")
 
 
 class Service(Protocol):
-    """What a room under `services/` hands to the server.
+    """What a room under `services/` hands to the server."""
 
-    Attributes:
-        names: Full names of its gRPC services, for health and reflection.
-        roles: Which roles may call each method, by its full name.
-    """
+    @property
+    def names(self) -> Sequence[str]:
+        """Full names of its gRPC services, for health and reflection."""
 
-    names: Sequence[str]
-    roles: Mapping[str, frozenset[Role]]
+    @property
+    def roles(self) -> Mapping[str, frozenset[Role]]:
+        """Which roles may call each method, by its full name."""
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicers."""

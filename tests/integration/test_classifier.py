@@ -242,7 +242,7 @@ class TestBadInput:
         with pytest.raises(InvalidArgument) as caught:
             classifier.classify(make())
         assert caught.value.reason == reason
-        assert caught.value.field == "image.content"
+        assert caught.value.field == "image"
         assert caught.value.message.endswith(".")
         assert classifier.classify(picture).decision == pb.DECISION_ACCEPT
 

@@ -120,7 +120,7 @@ def refused(data: bytes, reason: str, error: type[CanicorError] = InvalidArgumen
     with pytest.raises(error) as caught:
         decode(data, **options)
     assert caught.value.reason == reason
-    assert caught.value.field == "image.content"
+    assert caught.value.field == "image"
     assert "Doe" not in caught.value.message
     return caught.value.message
 
