@@ -34,6 +34,7 @@ BAND_NOTICE = (
 
 # Below this an axis or the ruler is no line: two clicks on the same pixel.
 _SHORTEST_LINE = 1e-6
+_NO_IMAGE_IS_SO_LARGE = 1e9
 
 
 class HeartSize(StrEnum):
@@ -85,8 +86,8 @@ class KeyPoints:
             raise DegenerateKeyPoints("Key points must be six pairs of numbers (x, y).") from error
         if xy.shape != (len(KEY_POINT_NAMES), 2):
             raise DegenerateKeyPoints(f"Key points must be six pairs (x, y), not an array of shape {xy.shape}.")
-        if not np.isfinite(xy).all():
-            raise DegenerateKeyPoints("Key points must be finite numbers.")
+        if not (np.abs(xy) < _NO_IMAGE_IS_SO_LARGE).all():
+            raise DegenerateKeyPoints("Key points must be finite numbers of pixels.")
         xy.setflags(write=False)
         return cls(xy)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -25,7 +25,7 @@ _log = structlog.get_logger("canicor.calls")
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
 def caller() -> Caller:
@@ -33,7 +33,7 @@ def caller() -> Caller:
     return _caller.get()
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class CallInterceptor(grpc.aio.ServerInterceptor):
     """Authenticates, authorises, measures, logs, and turns exceptions into statuses.
 
     Args:
@@ -46,13 +46,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._tokens = tokens
         self._roles = roles
 
-    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler:
+    async def intercept_service(
+        self, continuation: Continuation, details: grpc.HandlerCallDetails
+    ) -> Handler | None:
         """Wraps the handler of a call."""
-        handler: Any = await continuation(details)
+        handler = await continuation(details)
         if handler is None or details.method.split("/")[1] in PUBLIC_SERVICES:
-            return cast(Handler, handler)
+            return handler
         return self._streaming(handler, details) if handler.response_streaming else self._single(handler, details)
 
+    # gRPC's types leave out that a handler carries its behaviour.
     def _single(self, handler: Any, details: grpc.HandlerCallDetails) -> Handler:  # noqa: ANN401
         behaviour = handler.stream_unary or handler.unary_unary
 

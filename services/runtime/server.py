@@ -62,7 +62,7 @@ async def _serve(service: Service, settings: ServerSettings) -> None:
         ],
     )
     service.register(server)
-    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection([*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     _listen(server, settings)

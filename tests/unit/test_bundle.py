@@ -1,0 +1,111 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from canicor.bundle import Alias, ModelRepository
+from canicor.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from canicor.store import file_url
+from tests.toy_models import info
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> ModelRepository:
+    return ModelRepository(file_url(tmp_path))
+
+
+def test_reads_what_was_pushed(repository: ModelRepository) -> None:
+    version = repository.push("heart", info(vhs_sigma=0.31), b"graph", "# Card\n")
+
+    bundle = repository.read("heart", version)
+
+    assert (bundle.name, bundle.version, bundle.model, bundle.card) == ("heart", "1", b"graph", "# Card\n")
+    assert bundle.info.vhs_sigma == 0.31
+    assert set(bundle.info.files) == {"model.onnx", "card.md"}
+
+
+def test_counts_versions_up(repository: ModelRepository) -> None:
+    for _ in range(11):
+        repository.push("heart", info(), b"graph", "")
+    assert repository.versions("heart") == [str(i) for i in range(1, 12)]
+    assert repository.names() == ["heart"]
+
+
+def test_two_who_push_at_once_get_a_version_each(repository: ModelRepository) -> None:
+    barrier = threading.Barrier(8)
+
+    def push(number: int) -> str:
+        barrier.wait()
+        return repository.push("heart", info(), b"graph %d" % number, f"{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        versions = list(pool.map(push, range(8)))
+
+    assert sorted(versions, key=int) == [str(i) for i in range(1, 9)]
+    for number, version in enumerate(versions):
+        bundle = repository.read("heart", version)
+        assert (bundle.model, bundle.card) == (b"graph %d" % number, f"{number}")
+
+
+def test_half_a_version_is_none(repository: ModelRepository, tmp_path: Path) -> None:
+    repository.push("heart", info(), b"graph", "")
+    (tmp_path / "heart" / "1" / "bundle.json").unlink()
+
+    assert repository.versions("heart") == []
+    with pytest.raises(NotFound):
+        repository.read("heart", "1")
+    assert repository.push("heart", info(), b"graph", "") == "2"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.onnx", b"other"), ("card.md", b"other"), ("bundle.json", b"{}"), ("bundle.json", b"\xff")],
+)
+def test_tampered_with(repository: ModelRepository, tmp_path: Path, file: str, content: bytes) -> None:
+    repository.push("heart", info(), b"graph", "")
+    (tmp_path / "heart" / "1" / file).write_bytes(content)
+    with pytest.raises(DataLoss):
+        repository.read("heart", "1")
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "card.md"])
+def test_missing_file(repository: ModelRepository, tmp_path: Path, file: str) -> None:
+    repository.push("heart", info(), b"graph", "")
+    (tmp_path / "heart" / "1" / file).unlink()
+    with pytest.raises(DataLoss):
+        repository.read("heart", "1")
+
+
+@pytest.mark.parametrize("name", ["", "Heart", "a/b", "..", "x" * 65, "-heart", "heart\n"])
+def test_bad_name(repository: ModelRepository, name: str) -> None:
+    with pytest.raises(InvalidArgument):
+        repository.push(name, info(), b"", "")
+    with pytest.raises(InvalidArgument):
+        repository.read(name, "1")
+
+
+def test_aliases_and_the_way_back(repository: ModelRepository) -> None:
+    for _ in range(3):
+        repository.push("heart", info(), b"graph", "")
+    for version in ("1", "2", "2", "3"):
+        repository.set_alias("heart", Alias.PRODUCTION, version)
+    repository.set_alias("heart", Alias.CANDIDATE, "1")
+
+    assert repository.roll_back("heart") == "2"
+    assert repository.roll_back("heart") == "1"
+    assert repository.aliases("heart").aliases == {Alias.PRODUCTION: "1", Alias.CANDIDATE: "1"}
+    with pytest.raises(FailedPrecondition):
+        repository.roll_back("heart")
+
+
+def test_alias_of_nothing(repository: ModelRepository) -> None:
+    with pytest.raises(NotFound):
+        repository.set_alias("heart", Alias.PRODUCTION, "1")
+
+
+def test_unreadable_aliases(repository: ModelRepository, tmp_path: Path) -> None:
+    repository.push("heart", info(), b"graph", "")
+    (tmp_path / "heart" / "aliases.json").write_text('{"aliases": {"staging": "1"}}')
+    with pytest.raises(DataLoss):
+        repository.aliases("heart")
