@@ -70,7 +70,9 @@ class Tokens:
             entries = _File.model_validate(tomllib.loads(path.read_text())).tokens
         except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise FailedPrecondition(
-                f"The tokens file {path} can't be read: it needs [[tokens]] with name, sha256 and roles ({error})."
+                f"The tokens file {path} can't be read: it needs [[tokens]] with name, sha256 and roles, a list of "
+                f"{', '.join(Role)}.",
+                reason="TOKENS_FILE",
             ) from error
         return cls({entry.sha256.lower(): Caller(entry.name, frozenset(entry.roles)) for entry in entries})
 

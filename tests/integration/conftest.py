@@ -8,13 +8,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from canicor.client import channel
+from canicor.bundle import ModelRepository
+from canicor.client import Classifier, channel
 from canicor.settings import ClientSettings
+from canicor.store import file_url
+from tests import toy_models
 
 START_SECONDS = 60
 
@@ -28,7 +32,7 @@ def free_port() -> int:
 class Server:
     """One `canicor serve NAME` on free ports below `home`."""
 
-    def __init__(self, name: str, home: Path, environment: dict[str, str]) -> None:
+    def __init__(self, name: str, home: Path, environment: dict[str, str], client: dict[str, object]) -> None:
         self.name = name
         self.home = home
         self.address = f"127.0.0.1:{free_port()}"
@@ -41,6 +45,7 @@ class Server:
             f"CANICOR_{name.upper()}_METRICS_LISTEN": self.metrics_address,
             **environment,
         }
+        self._client = {"tls": "tls_ca" in client, **client}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
@@ -52,7 +57,7 @@ class Server:
         return self
 
     def _wait_until_serving(self) -> None:
-        with grpc.insecure_channel(self.address, [("grpc.max_reconnect_backoff_ms", 200)]) as probe:
+        with self.channel(token="probe") as probe:
             states = health_pb2_grpc.HealthStub(probe).Watch(
                 health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS
             )
@@ -85,7 +90,9 @@ class Server:
             self.kill()
 
     def client_settings(self, **changes: object) -> ClientSettings:
-        return ClientSettings(**{"home": self.home, f"{self.name}_address": self.address, **changes})
+        return ClientSettings(
+            **{"home": self.home, f"{self.name}_address": self.address, **self._client, **changes}
+        )
 
     def channel(self, **changes: object) -> grpc.Channel:
         return channel(self.address, self.client_settings(**changes))
@@ -93,14 +100,45 @@ class Server:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers that share one home: `serve("classifier", CANICOR_X="...")`."""
+    """Starts servers that share one home: `serve("classifier", CANICOR_X="...", tls_ca=...)`.
+
+    Names in capitals go to the server's environment, others to the settings of its clients.
+    """
     servers: list[Server] = []
 
-    def start(name: str, **environment: str) -> Server:
-        server = Server(name, tmp_path / "home", environment)
+    def start(name: str, **settings: Any) -> Server:
+        environment = {key: value for key, value in settings.items() if key.isupper()}
+        client = {key: value for key, value in settings.items() if not key.isupper()}
+        server = Server(name, tmp_path / "home", environment, client)
         servers.append(server)
         return server.start()
 
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> ModelRepository:
+    """The repository of the server that `serve("classifier")` starts."""
+    return ModelRepository(file_url(tmp_path / "home" / "models"))
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server], repository: ModelRepository) -> Server:
+    toy_models.push(repository)
+    return serve("classifier", CANICOR_RELOAD_SECONDS="0.1")
+
+
+@pytest.fixture
+def classifier(server: Server) -> Iterator[Classifier]:
+    with Classifier(server.client_settings()) as client:
+        yield client
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Asks the server again and again, each time over the socket, until it has followed the repository."""
+    for _ in range(5000):
+        if condition():
+            return
+    raise AssertionError("the server never came there")

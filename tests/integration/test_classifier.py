@@ -1,9 +1,7 @@
 import asyncio
 import hashlib
 import io
-import json
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +11,6 @@ import numpy as np
 import pydicom
 import pytest
 from google.rpc import error_details_pb2
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -29,49 +26,20 @@ from canicor.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    Unauthenticated,
-    Unavailable,
 )
 from canicor.measurement.v1 import measurement_pb2
 from canicor.messages import key_points_from
-from canicor.store import file_url
 from canicor.vhs import measure
 from tests import toy_models
-from tests.integration.conftest import Server
+from tests.integration.conftest import Server, until
 
 Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> ModelRepository:
-    """The repository of the server that `serve("classifier")` starts."""
-    return ModelRepository(file_url(tmp_path / "home" / "models"))
-
-
-@pytest.fixture
-def server(serve: Serve, repository: ModelRepository) -> Server:
-    toy_models.push(repository)
-    return serve("classifier", CANICOR_RELOAD_SECONDS="0.1")
-
-
-@pytest.fixture
-def classifier(server: Server) -> Iterator[Classifier]:
-    with Classifier(server.client_settings()) as client:
-        yield client
 
 
 @pytest.fixture
 def admin(server: Server) -> Iterator[ModelAdminServiceStub]:
     with server.channel() as channel:
         yield ModelAdminServiceStub(channel)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Asks the server again and again, each time over the socket, until it has followed the repository."""
-    for _ in range(5000):
-        if condition():
-            return
-    raise AssertionError("the server never came there")
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -287,36 +255,6 @@ class TestBadInput:
             classifier.classify(picture)
 
 
-class TestWhoMayCall:
-    def test_no_token(self, server: Server, picture: bytes) -> None:
-        with (
-            grpc.insecure_channel(server.address) as channel,
-            pytest.raises(grpc.RpcError) as caught,
-        ):
-            ClassifierServiceStub(channel).Classify(pb.ClassifyRequest(image=picture))
-        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
-
-    def test_wrong_token(self, server: Server, picture: bytes) -> None:
-        with (
-            Classifier(server.client_settings(token="wrong")) as classifier,
-            pytest.raises(Unauthenticated) as caught,
-        ):
-            classifier.classify(picture)
-        assert caught.value.reason == "TOKEN_UNKNOWN"
-
-    def test_roles(self, serve: Serve, repository: ModelRepository, tmp_path: Path, picture: bytes) -> None:
-        toy_models.push(repository)
-        tokens = tmp_path / "tokens.toml"
-        digest = hashlib.sha256(b"pacs").hexdigest()
-        tokens.write_text(f'[[tokens]]\nname = "PACS"\nsha256 = "{digest}"\nroles = ["classify"]\n')
-        server = serve("classifier", CANICOR_TOKENS_FILE=str(tokens))
-        with Classifier(server.client_settings(token="pacs")) as classifier:
-            assert classifier.classify(picture).vhs.value == pytest.approx(8.75)
-        with server.channel(token="pacs") as channel, pytest.raises(grpc.RpcError) as caught:
-            ModelAdminServiceStub(channel).RollBack(admin_pb.RollBackRequest(name="vhs-keypoints"))
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-
-
 class TestModelLifeCycle:
     def test_takes_up_a_new_version_and_drops_nothing(
         self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
@@ -457,65 +395,3 @@ class TestModelLifeCycle:
         assert model.kind == pb.MODEL_KIND_KEYPOINTS
         assert list(model.training_origins) == ["phantom"]
         assert model.execution_provider == "CPUExecutionProvider"
-
-
-class TestServer:
-    def test_drains_on_sigterm(self, server: Server, classifier: Classifier, picture: bytes) -> None:
-        release = threading.Event()
-        answers = []
-
-        def requests() -> Iterator[pb.ClassifyRequest]:
-            yield pb.ClassifyRequest(image=picture, request_id="before")
-            assert release.wait(30)
-            yield pb.ClassifyRequest(image=picture, request_id="while draining")
-
-        stream = classifier.classify_many(requests())
-        answers.append(next(stream).request_id)
-        with ThreadPoolExecutor(1) as waiting:
-            ended = waiting.submit(server.terminate)
-            until(lambda: "draining" in server.log.read_text())
-            release.set()
-            answers += [answer.request_id for answer in stream]
-            assert ended.result() == 0
-        assert answers == ["before", "while draining"]
-
-    def test_reflection_names_the_services(self, server: Server) -> None:
-        with grpc.insecure_channel(server.address) as channel:
-            names = ProtoReflectionDescriptorDatabase(channel).get_services()
-        assert {
-            "canicor.classifier.v1.ClassifierService",
-            "canicor.classifier.v1.ModelAdminService",
-            "grpc.health.v1.Health",
-        } <= set(names)
-
-    def test_counts_what_it_did(self, server: Server, classifier: Classifier, picture: bytes) -> None:
-        classifier.classify(picture)
-        with pytest.raises(InvalidArgument):
-            classifier.classify(b"")
-        with urllib.request.urlopen(f"http://{server.metrics_address}/metrics") as page:
-            text = page.read().decode()
-        for code in ("OK", "INVALID_ARGUMENT"):
-            labels = f'code="{code}",method="Classify",service="canicor.classifier.v1.ClassifierService"'
-            assert f"canicor_grpc_calls_total{{{labels}}} 1.0" in text
-        assert 'decision="ACCEPT",heart_size="Normal",model="vhs-keypoints",version="1"} 1.0' in text
-
-    def test_logs_are_json_and_hold_no_token(self, server: Server, classifier: Classifier, picture: bytes) -> None:
-        classifier.classify(picture)
-        server.terminate()
-        text = server.log.read_text()
-        calls = [record for line in text.splitlines() if (record := json.loads(line))["event"] == "call"]
-        assert [(call["code"], call["caller"]) for call in calls] == [("OK", "local")]
-        assert (server.home / "token").read_text() not in text
-
-    def test_will_not_share_an_address(self, serve: Serve, server: Server) -> None:
-        with pytest.raises(AssertionError, match="CANICOR_CLASSIFIER_LISTEN"):
-            serve("classifier", CANICOR_CLASSIFIER_LISTEN=server.address)
-
-    def test_will_not_listen_beyond_loopback_in_the_clear(self, serve: Serve) -> None:
-        with pytest.raises(AssertionError, match="CANICOR_ALLOW_INSECURE"):
-            serve("classifier", CANICOR_CLASSIFIER_LISTEN="0.0.0.0:0")
-
-    def test_unreachable_is_unavailable(self, server: Server, picture: bytes) -> None:
-        server.kill()
-        with Classifier(server.client_settings()) as classifier, pytest.raises(Unavailable):
-            classifier.classify(picture)
