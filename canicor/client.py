@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 from canicor._bearer import BearerInterceptor, aio_bearer_interceptors
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
-from canicor.errors import BY_STATUS, CanicorError, Internal
+from canicor.errors import BY_STATUS, CanicorError, Internal, Unavailable
 from canicor.settings import ClientSettings
 
 DEFAULT_DEADLINE = 60.0
@@ -196,8 +196,11 @@ def _canicor_error(error: grpc.RpcError) -> CanicorError:
     info = details.get(error_details_pb2.ErrorInfo)
     request = details.get(error_details_pb2.BadRequest)
     retry = details.get(error_details_pb2.RetryInfo)
+    message = call.details() or "The call failed."
+    if kind is Unavailable and info is None:
+        message = f"No server answers there: start one with `canicor serve`, or correct the address. ({message})"
     return kind(
-        call.details() or "The call failed.",
+        message,
         reason=info.reason if info else "",
         metadata=info.metadata if info else None,
         field=request.field_violations[0].field if request else "",

@@ -70,7 +70,7 @@ class Tokens:
             entries = _File.model_validate(tomllib.loads(path.read_text())).tokens
         except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise FailedPrecondition(
-                f"The tokens file {path} can't be read: it needs [[tokens]] with name, sha256 and roles, a list of "
+                f"The tokens file {path} can't be read: it needs [[tokens]] with name, sha256 and roles from "
                 f"{', '.join(Role)}.",
                 reason="TOKENS_FILE",
             ) from error

@@ -1,0 +1,48 @@
+"""What a plain `pip install .` brings: the client, and nothing heavy."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of a new virtual environment with Canicor and no extra."""
+    folder = tmp_path_factory.mktemp("light")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", ROOT], check=True)
+    return python
+
+
+def test_brings_nothing_heavy(python: Path) -> None:
+    done = subprocess.run(
+        [python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True
+    )
+    names = {line.partition("==")[0].lower() for line in done.stdout.splitlines()}
+    assert "canicor" in names
+    assert not names & {"torch", "timm", "onnxruntime", "onnx", "sqlalchemy", "pyarrow", "scipy"}
+
+
+def test_client_and_radiographs_import(python: Path) -> None:
+    subprocess.run(
+        [python, "-c", "import canicor.client, canicor.radiograph, canicor.phantom"], check=True, cwd="/"
+    )
+
+
+def test_command_says_which_extra_is_missing(python: Path) -> None:
+    command = [python.with_name("canicor"), "serve", "classifier"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 1
+    assert "canicor[" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_classifier_does_not_import_torch() -> None:
+    code = "import sys, services.classifier.service; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
