@@ -1,0 +1,44 @@
+"""docs/settings.md is what the settings say."""
+
+from pathlib import Path
+
+import pytest
+
+from canicor.settings import ClientSettings, Settings
+from services.classifier.settings import ClassifierSettings
+from services.generator.settings import GeneratorSettings
+from services.labeling.settings import LabelingSettings
+from services.runtime.settings import ServerSettings
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+
+WHOSE = {
+    "Everything": (Settings, None),
+    "Clients and the command line": (ClientSettings, Settings),
+    "Every server": (ServerSettings, Settings),
+    "The classifier": (ClassifierSettings, ServerSettings),
+    "The generator": (GeneratorSettings, ServerSettings),
+    "The labeling service": (LabelingSettings, ServerSettings),
+}
+
+
+def rows(settings: type[Settings], base: type[Settings] | None) -> list[str]:
+    inherited = base.model_fields if base else {}
+    return [
+        f"| `CANICOR_{name.upper()}` | {shown(field.default)} | {field.description} |"
+        for name, field in settings.model_fields.items()
+        if name not in inherited
+    ]
+
+
+def shown(default: object) -> str:
+    if default is None or str(default) == "":
+        return ""
+    text = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return f"`{text}`"
+
+
+@pytest.mark.parametrize("heading", WHOSE)
+def test_settings_table(heading: str) -> None:
+    expected = "\n".join(rows(*WHOSE[heading]))
+    assert expected in DOCUMENT.read_text()
