@@ -1,0 +1,52 @@
+"""What a backend is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from canicor.generator.v1 import generator_pb2 as pb
+from canicor.vhs import KeyPoints
+from services.generator.targets import Target
+
+
+@dataclass(frozen=True)
+class MadeImage:
+    """An image as a backend makes it.
+
+    Attributes:
+        png: The file.
+        width: Columns.
+        height: Rows.
+        key_points: The exact ones, in pixels of this image, where the backend knows them.
+        parameters: What it was made with, for the image's JSON file.
+    """
+
+    png: bytes
+    width: int
+    height: int
+    key_points: KeyPoints | None
+    parameters: dict[str, float]
+
+
+class Backend(Protocol):
+    """Makes images. Lives in the server, which checks requests by it, and in each worker, which makes them."""
+
+    def checked(self, options: pb.GenerationOptions) -> pb.GenerationOptions:
+        """Returns options with this backend's defaults filled in. Sizes are within the API's limits.
+
+        Raises:
+            InvalidArgument: An option is set that it does not know.
+        """
+
+    def make(
+        self, seed: int, images: Sequence[tuple[int, Target]], options: pb.GenerationOptions
+    ) -> Iterator[MadeImage]:
+        """Yields an image for each pair of index and target, in their order.
+
+        Its bytes depend on seed, index, target and options alone, in whichever process and company it is made.
+
+        Args:
+            seed: Of the batch, 0 to 2^64 - 1.
+            images: Index in the batch and target of each image.
+            options: As `checked` returned them.
+        """

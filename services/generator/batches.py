@@ -1,0 +1,287 @@
+"""Batches and their images as the database keeps them: what is written here survives a crash."""
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from google.protobuf import json_format
+from sqlalchemy import RowMapping, Select, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from canicor.errors import AlreadyExists, NotFound
+from canicor.generator.v1 import generator_pb2 as pb
+from services.generator.plan import image_count, no_such_batch
+from services.generator.tables import BATCHES, IMAGES
+from services.generator.targets import target_from_json, target_json
+from services.generator.worker import ImageRecord, utc_now
+
+# Indices whose rows are looked up at once where a batch is taken up.
+_BLOCK = 1000
+
+
+class BatchState(StrEnum):
+    """Where a batch stands."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+_UNENDED = (BatchState.QUEUED, BatchState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as it stands.
+
+    Attributes:
+        number: Grows with each batch.
+        id: What callers know it by.
+        request: What was asked for, defaults filled in.
+        state: Where it stands.
+        image_count: Images asked for.
+        completed_count: Images made and stored.
+        images_per_second: Since work began or was taken up again; 0 where that is not known.
+        error: Why it failed; empty otherwise.
+        create_time: UTC, without a time zone, as the next two.
+        start_time: When work on it began.
+        end_time: When it ended.
+    """
+
+    number: int
+    id: str
+    request: pb.CreateBatchRequest
+    state: BatchState
+    image_count: int
+    completed_count: int
+    images_per_second: float
+    error: str
+    create_time: datetime
+    start_time: datetime | None
+    end_time: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing about it will change."""
+        return self.state not in _UNENDED
+
+
+class Batches:
+    """All batches of one database.
+
+    Args:
+        engine: Of a database with the tables of `services.generator.tables`.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def create(self, received: pb.CreateBatchRequest, checked: pb.CreateBatchRequest) -> tuple[Batch, bool]:
+        """Creates a batch, unless the same request did so before.
+
+        Args:
+            received: The request as it came, by which it is known again.
+            checked: The same with defaults filled in, by which it is worked on.
+
+        Returns:
+            The batch, and whether it is new.
+
+        Raises:
+            AlreadyExists: Another request came under this id.
+        """
+        digest = hashlib.sha256(received.SerializeToString(deterministic=True)).hexdigest()
+        new = {
+            "id": uuid.uuid4().hex,
+            "request_id": received.request_id,
+            "request_sha256": digest,
+            "request": json_format.MessageToDict(checked),
+            "priority": checked.priority,
+            "state": BatchState.QUEUED,
+            "image_count": image_count(checked),
+            "completed_count": 0,
+            "images_per_second": 0.0,
+            "error": "",
+            "create_time": utc_now(),
+        }
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(insert(BATCHES).values(new))
+                return await _batch(connection, str(new["id"])), True
+        except IntegrityError:
+            return await self._known(received.request_id, digest), False
+
+    async def get(self, batch_id: str) -> Batch:
+        """Returns a batch.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        async with self._engine.begin() as connection:
+            return await _batch(connection, batch_id)
+
+    async def newest(self, limit: int, before: int = 0) -> list[Batch]:
+        """Returns batches, newest first: those with numbers below `before`, or all where it is 0."""
+        query = select(BATCHES).order_by(BATCHES.c.number.desc()).limit(limit)
+        return await self._all(query.where(BATCHES.c.number < before) if before else query)
+
+    async def unended(self) -> list[Batch]:
+        """Returns the batches that wait or are worked on."""
+        return await self._all(select(BATCHES).where(BATCHES.c.state.in_(_UNENDED)))
+
+    async def count_by_state(self) -> dict[BatchState, int]:
+        """Returns how many batches there are in each state."""
+        async with self._engine.begin() as connection:
+            rows = await connection.execute(select(BATCHES.c.state, func.count()).group_by(BATCHES.c.state))
+            return dict.fromkeys(BatchState, 0) | {BatchState(state): count for state, count in rows}
+
+    async def start(self, batch_id: str) -> Batch:
+        """Notes that work on a batch begins or is taken up again, unless it has ended."""
+        start_time = func.coalesce(BATCHES.c.start_time, utc_now())
+        return await self._change(batch_id, state=BatchState.RUNNING, start_time=start_time, images_per_second=0.0)
+
+    async def end(self, batch_id: str, state: BatchState, error: str = "") -> Batch:
+        """Ends a batch, unless it has ended."""
+        return await self._change(batch_id, state=state, end_time=utc_now(), error=error)
+
+    async def record(
+        self, batch_id: str, images: Sequence[ImageRecord], images_per_second: float
+    ) -> BatchState | None:
+        """Adds images to a batch, and ends it with the last.
+
+        Returns:
+            Where the batch stands now; None where it had ended and took no more.
+        """
+        async with self._engine.begin() as connection:
+            query = select(BATCHES.c.state, BATCHES.c.completed_count, BATCHES.c.image_count)
+            batch = (await connection.execute(query.where(BATCHES.c.id == batch_id).with_for_update())).one()
+            if batch.state not in _UNENDED:
+                return None
+            await connection.execute(insert(IMAGES), [_row(batch_id, image) for image in images])
+            completed = batch.completed_count + len(images)
+            state = BatchState.SUCCEEDED if completed == batch.image_count else BatchState.RUNNING
+            changes = {
+                "completed_count": completed,
+                "images_per_second": images_per_second,
+                "state": state,
+                "end_time": utc_now() if state is BatchState.SUCCEEDED else None,
+            }
+            await connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(changes))
+            return state
+
+    async def missing(self, batch: Batch, at_once: int) -> AsyncIterator[list[int]]:
+        """Yields the indices that have no image yet, in order, at most so many at once."""
+        for start in range(0, batch.image_count, _BLOCK):
+            stop = min(start + _BLOCK, batch.image_count)
+            made = await self._indices(batch.id, start, stop)
+            missing = [index for index in range(start, stop) if index not in made]
+            for first in range(0, len(missing), at_once):
+                yield missing[first : first + at_once]
+
+    async def images(self, batch_id: str, limit: int, start: int = 0) -> list[ImageRecord]:
+        """Returns the images of a batch that are made, by index, from the index `start` on."""
+        query = select(IMAGES).where(IMAGES.c.batch_id == batch_id, IMAGES.c.index >= start)
+        async with self._engine.begin() as connection:
+            rows = await connection.execute(query.order_by(IMAGES.c.index).limit(limit))
+            return [_image(row) for row in rows.mappings()]
+
+    async def image(self, batch: Batch, index: int) -> ImageRecord:
+        """Returns one image.
+
+        Raises:
+            NotFound: It is not made yet, or the batch has no such index.
+        """
+        if not 0 <= index < batch.image_count:
+            raise NotFound(
+                f"The batch has images 0 to {batch.image_count - 1}, no image {index}.", reason="NO_SUCH_IMAGE"
+            )
+        images = await self.images(batch.id, 1, index)
+        if not images or images[0].index != index:
+            raise NotFound(f"Image {index} is not made yet: WatchBatch tells when.", reason="IMAGE_NOT_MADE")
+        return images[0]
+
+    async def _known(self, request_id: str, digest: str) -> Batch:
+        query = select(BATCHES).where(BATCHES.c.request_id == request_id)
+        async with self._engine.begin() as connection:
+            row = (await connection.execute(query)).mappings().one()
+        if row["request_sha256"] != digest:
+            raise AlreadyExists(
+                "Another batch was asked for under this request_id: repeat that request, or choose a new id.",
+                reason="REQUEST_ID_TAKEN",
+                field="request_id",
+            )
+        return _from_row(row)
+
+    async def _change(self, batch_id: str, **changes: Any) -> Batch:  # noqa: ANN401 - column values
+        unended = (BATCHES.c.id == batch_id) & BATCHES.c.state.in_(_UNENDED)
+        async with self._engine.begin() as connection:
+            await connection.execute(update(BATCHES).where(unended).values(changes))
+            return await _batch(connection, batch_id)
+
+    async def _indices(self, batch_id: str, start: int, stop: int) -> set[int]:
+        query = select(IMAGES.c.index).where(
+            IMAGES.c.batch_id == batch_id, IMAGES.c.index >= start, IMAGES.c.index < stop
+        )
+        async with self._engine.begin() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    async def _all(self, query: Select[Any]) -> list[Batch]:
+        async with self._engine.begin() as connection:
+            return [_from_row(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _batch(connection: AsyncConnection, batch_id: str) -> Batch:
+    row = (await connection.execute(select(BATCHES).where(BATCHES.c.id == batch_id))).mappings().one_or_none()
+    if row is None:
+        raise no_such_batch()
+    return _from_row(row)
+
+
+def _from_row(row: RowMapping) -> Batch:
+    return Batch(
+        number=row["number"],
+        id=row["id"],
+        request=json_format.ParseDict(row["request"], pb.CreateBatchRequest()),
+        state=BatchState(row["state"]),
+        image_count=row["image_count"],
+        completed_count=row["completed_count"],
+        images_per_second=row["images_per_second"],
+        error=row["error"],
+        create_time=row["create_time"],
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+    )
+
+
+def _row(batch_id: str, image: ImageRecord) -> dict[str, Any]:
+    return {
+        "batch_id": batch_id,
+        "index": image.index,
+        "key": image.key,
+        "sha256": image.sha256,
+        "width": image.width,
+        "height": image.height,
+        "target": target_json(image.target),
+        "key_points": image.key_points,
+        "create_time": image.create_time,
+    }
+
+
+def _image(row: RowMapping) -> ImageRecord:
+    return ImageRecord(
+        index=row["index"],
+        key=row["key"],
+        sha256=row["sha256"],
+        width=row["width"],
+        height=row["height"],
+        target=target_from_json(row["target"]),
+        key_points=row["key_points"],
+        seconds=0.0,
+        create_time=row["create_time"],
+    )

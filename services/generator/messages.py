@@ -1,0 +1,64 @@
+"""Between the generator's own types and its API's messages."""
+
+from datetime import datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canicor.generator.v1 import generator_pb2 as pb
+from canicor.messages import key_points_message
+from canicor.vhs import KeyPoints
+from services.generator.batches import Batch
+from services.generator.targets import show_target
+from services.generator.worker import ImageRecord
+
+
+def batch_message(batch: Batch) -> pb.Batch:
+    """Returns a batch as a message."""
+    request = batch.request
+    message = pb.Batch(
+        id=batch.id,
+        request_id=request.request_id,
+        display_name=request.display_name,
+        portions=request.portions,
+        seed=request.seed,
+        options=request.options,
+        state=pb.BatchState.Value(f"BATCH_STATE_{batch.state}"),
+        image_count=batch.image_count,
+        completed_count=batch.completed_count,
+        create_time=_timestamp(batch.create_time),
+        start_time=_timestamp(batch.start_time),
+        end_time=_timestamp(batch.end_time),
+        images_per_second=batch.images_per_second,
+        error=batch.error,
+        priority=request.priority,
+    )
+    if batch.images_per_second and not batch.ended:
+        left = batch.image_count - batch.completed_count
+        message.remaining.FromTimedelta(timedelta(seconds=left / batch.images_per_second))
+    return message
+
+
+def image_message(image: ImageRecord, backend: str, batch_id: str = "", url: str = "") -> pb.Image:
+    """Returns an image as a message; without batch, URL and time where it is not stored."""
+    message = pb.Image(
+        batch_id=batch_id,
+        index=image.index,
+        url=url,
+        sha256=image.sha256,
+        width=image.width,
+        height=image.height,
+        backend=backend,
+        create_time=_timestamp(image.create_time) if batch_id else None,
+    )
+    show_target(message, image.target)
+    if image.key_points:
+        message.key_points.CopyFrom(key_points_message(KeyPoints.from_array(image.key_points)))
+    return message
+
+
+def _timestamp(time: datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message

@@ -1,0 +1,18 @@
+"""What the generator measures."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+IMAGES = Counter("canicor_generator_images_total", "Images made, stored or streamed.", ["backend"])
+BATCHES = Gauge("canicor_generator_batches", "Batches by where they stand.", ["state"])
+IMAGE_SECONDS = Histogram(
+    "canicor_generator_image_seconds",
+    "Seconds that a worker took to draw and encode one image.",
+    ["backend"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+
+
+def count_image(backend: str, seconds: float) -> None:
+    """Counts an image that took so many seconds to make."""
+    IMAGES.labels(backend).inc()
+    IMAGE_SECONDS.labels(backend).observe(seconds)

@@ -1,0 +1,181 @@
+"""Works through the batches: highest priority first, then oldest, a bounded number of images at a time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from canicor.errors import CanicorError, Unavailable
+from canicor.store import Store
+from services.generator.batches import Batch, Batches, BatchState
+from services.generator.changes import Changes
+from services.generator.executor import LocalExecutor
+from services.generator.metrics import BATCHES, count_image
+from services.generator.targets import Targets
+from services.generator.worker import ImageRecord, Work, make_and_store
+
+# Images in one piece of work: what a worker that dies takes with it, and what one transaction writes down.
+_PIECE = 8
+
+# Seconds until batches are taken up again where the database did not answer.
+_PAUSE = 2.0
+
+_log = structlog.get_logger("canicor.generator")
+
+
+@dataclass
+class _Job:
+    """A batch that is worked on in this run of the server."""
+
+    batch: Batch
+    targets: Targets
+    missing: AsyncIterator[list[int]]
+    began: float = 0.0
+    made: int = 0
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """The lowest is worked on first."""
+        return -self.batch.request.priority, self.batch.number
+
+    def rate(self) -> float:
+        return self.made / max(time.monotonic() - self.began, 1e-9)
+
+
+class Production:
+    """Makes what the batches in the database ask for.
+
+    Args:
+        batches: Where batches and their images are written down.
+        changes: Told of each change.
+        executor: Where images are made.
+        store_url: Where images are stored.
+    """
+
+    def __init__(self, batches: Batches, changes: Changes, executor: LocalExecutor, store_url: str) -> None:
+        self._batches = batches
+        self._changes = changes
+        self._executor = executor
+        self._store_url = store_url
+        self._jobs: dict[str, _Job] = {}
+        self._more = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Takes up every batch that has not ended, and works until exit."""
+        task = asyncio.create_task(self._produce_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def add(self, batch: Batch) -> None:
+        """Takes up a new batch."""
+        self._take_up(batch)
+        await self._count_batches()
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """Stops a batch; one that has ended stays as it is.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        return await self._end(batch_id, BatchState.CANCELLED)
+
+    async def _produce_for_ever(self) -> None:
+        while True:
+            try:
+                await self._produce()
+            except Exception:
+                _log.exception("production stopped; batches are taken up again", seconds=_PAUSE)
+            await asyncio.sleep(_PAUSE)
+
+    async def _produce(self) -> None:
+        """What the database says is all that a run starts from, so that one which fails loses nothing."""
+        self._jobs.clear()
+        for batch in await self._batches.unended():
+            self._take_up(batch)
+        await self._count_batches()
+        # One piece more than there are workers, so that none waits while another is written down.
+        free = asyncio.Semaphore(self._executor.workers + 1)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await free.acquire()
+                job, indices = await self._next_piece()
+                piece = group.create_task(self._make(job, indices))
+                piece.add_done_callback(lambda _: free.release())
+
+    def _take_up(self, batch: Batch) -> None:
+        missing = self._batches.missing(batch, _PIECE)
+        self._jobs.setdefault(batch.id, _Job(batch, Targets(batch.request.portions), missing))
+        self._more.set()
+
+    async def _next_piece(self) -> tuple[_Job, list[int]]:
+        while True:
+            while self._jobs:
+                job = min(self._jobs.values(), key=lambda job: job.turn)
+                if not job.began:
+                    await self._begin(job)
+                indices = await anext(job.missing, None)
+                if indices:
+                    return job, indices
+                self._jobs.pop(job.batch.id, None)
+            self._more.clear()
+            await self._more.wait()
+
+    async def _begin(self, job: _Job) -> None:
+        job.began = time.monotonic()
+        await self._batches.start(job.batch.id)
+        self._changes.tell(job.batch.id)
+        await self._count_batches()
+
+    async def _make(self, job: _Job, indices: list[int]) -> None:
+        batch_id, request = job.batch.id, job.batch.request
+        images = tuple((index, job.targets.of(index)) for index in indices)
+        work = Work(request.seed, images, request.options)
+        try:
+            made = await self._executor.run(make_and_store, work, batch_id, self._store_url)
+        except CanicorError as error:
+            await self._end(batch_id, BatchState.FAILED, error.message)
+        except Exception:
+            _log.exception("images can't be made", batch=batch_id, indices=indices)
+            await self._end(batch_id, BatchState.FAILED, "The server failed to make images; its log says why.")
+        else:
+            await self._record(job, made)
+
+    async def _record(self, job: _Job, made: list[ImageRecord]) -> None:
+        job.made += len(made)
+        state = await self._batches.record(job.batch.id, made, job.rate())
+        if state is None:
+            await asyncio.to_thread(_discard, self._store_url, made)
+            return
+        self._changes.tell(job.batch.id)
+        for image in made:
+            count_image(job.batch.request.options.backend, image.seconds)
+        if state is BatchState.SUCCEEDED:
+            await self._count_batches()
+
+    async def _end(self, batch_id: str, state: BatchState, error: str = "") -> Batch:
+        batch = await self._batches.end(batch_id, state, error)
+        self._jobs.pop(batch_id, None)
+        self._changes.tell(batch_id)
+        await self._count_batches()
+        return batch
+
+    async def _count_batches(self) -> None:
+        for state, count in (await self._batches.count_by_state()).items():
+            BATCHES.labels(state.lower()).set(count)
+
+
+def _discard(store_url: str, images: list[ImageRecord]) -> None:
+    """Removes images of a batch that ended while they were made."""
+    store = Store(store_url)
+    with suppress(Unavailable):
+        for image in images:
+            store.delete(image.key)
+            store.delete(image.key.removesuffix("png") + "json")

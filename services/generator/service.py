@@ -1,0 +1,198 @@
+"""The generator's RPCs: messages in, messages out."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+
+from canicor.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from canicor.generator.v1 import generator_pb2 as pb
+from canicor.generator.v1.generator_pb2_grpc import (
+    GeneratorServiceServicer,
+    add_GeneratorServiceServicer_to_server,
+)
+from canicor.store import Store
+from services.generator.batches import Batches
+from services.generator.changes import Changes
+from services.generator.executor import LocalExecutor
+from services.generator.messages import batch_message, image_message
+from services.generator.metrics import count_image
+from services.generator.plan import checked_batch, checked_batch_id, checked_few
+from services.generator.production import Production
+from services.generator.settings import GeneratorSettings
+from services.generator.targets import target_from
+from services.generator.worker import ImageRecord, Work, make
+from services.runtime.database import opened
+from services.runtime.requests import page_limit, page_start, page_token
+from services.runtime.tokens import Role
+
+NAME = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_MAKERS = frozenset({Role.GENERATE})
+_READERS = frozenset({Role.GENERATE, Role.LABEL, Role.REVIEW})
+_MAKING = frozenset({"CreateBatch", "CancelBatch", "Generate"})
+
+# Positions in the database's integer columns.
+_LARGEST_POSITION = 2**31 - 1
+
+# Seconds between two answers to one who watches: changes that come faster are told together.
+_WATCH_PAUSE = 0.1
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class GeneratorService(GeneratorServiceServicer):
+    """Generates radiographs; see `canicor.generator.v1` for what each call does and how it fails.
+
+    Args:
+        settings: Says where everything lies.
+
+    Raises:
+        FailedPrecondition: The store can't be shared with worker processes.
+        InvalidArgument: The store's URL names no store.
+    """
+
+    names: Sequence[str] = (NAME,)
+    roles: Mapping[str, frozenset[Role]] = {
+        f"/{NAME}/{method.name}": _MAKERS if method.name in _MAKING else _READERS
+        for method in pb.DESCRIPTOR.services_by_name["GeneratorService"].methods
+    }
+
+    _batches: Batches
+    _executor: LocalExecutor
+    _production: Production
+
+    def __init__(self, settings: GeneratorSettings) -> None:
+        if settings.image_store.startswith("memory:"):
+            raise FailedPrecondition(
+                "The generator's processes can't share a memory store: set CANICOR_STORE_URL to file:///, s3://, "
+                "gs:// or az://.",
+                reason="STORE_URL",
+            )
+        self._settings = settings
+        self._store = Store(settings.image_store)
+        self._changes = Changes()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        add_GeneratorServiceServicer_to_server(self, server)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Opens the database, starts the workers and takes up the batches; ends all of it on exit."""
+        async with opened(self._settings.database, _MIGRATIONS) as engine:
+            self._batches = Batches(engine)
+            self._executor = LocalExecutor(self._settings.workers)
+            self._production = Production(self._batches, self._changes, self._executor, self._settings.image_store)
+            try:
+                async with self._production.running():
+                    yield
+            finally:
+                await self._executor.close()
+
+    async def CreateBatch(self, request: pb.CreateBatchRequest, context: _Context) -> pb.CreateBatchResponse:
+        """Writes a batch down and starts work on it."""
+        checked = checked_batch(request, self._settings.generator_backend)
+        batch, is_new = await self._batches.create(request, checked)
+        if is_new:
+            await self._production.add(batch)
+        return pb.CreateBatchResponse(batch=batch_message(batch))
+
+    async def GetBatch(self, request: pb.GetBatchRequest, context: _Context) -> pb.GetBatchResponse:
+        """Reads one batch."""
+        batch = await self._batches.get(checked_batch_id(request.batch_id))
+        return pb.GetBatchResponse(batch=batch_message(batch))
+
+    async def ListBatches(self, request: pb.ListBatchesRequest, context: _Context) -> pb.ListBatchesResponse:
+        """Reads a page of batches; its token is the number of the last."""
+        limit = page_limit(request.page_size)
+        batches = await self._batches.newest(limit + 1, _page_start(request.page_token))
+        answer = pb.ListBatchesResponse(batches=map(batch_message, batches[:limit]))
+        if len(batches) > limit:
+            answer.next_page_token = page_token(batches[limit - 1].number)
+        return answer
+
+    async def WatchBatch(
+        self, request: pb.WatchBatchRequest, context: _Context
+    ) -> AsyncIterator[pb.WatchBatchResponse]:
+        """Reads a batch at each change until it has ended."""
+        batch_id = checked_batch_id(request.batch_id)
+        while True:
+            change = self._changes.next(batch_id)
+            batch = await self._batches.get(batch_id)
+            yield pb.WatchBatchResponse(batch=batch_message(batch))
+            if batch.ended:
+                return
+            await change.wait()
+            await asyncio.sleep(_WATCH_PAUSE)
+
+    async def CancelBatch(self, request: pb.CancelBatchRequest, context: _Context) -> pb.CancelBatchResponse:
+        """Ends a batch that has not ended."""
+        batch = await self._production.cancel(checked_batch_id(request.batch_id))
+        return pb.CancelBatchResponse(batch=batch_message(batch))
+
+    async def ListImages(self, request: pb.ListImagesRequest, context: _Context) -> pb.ListImagesResponse:
+        """Reads a page of images; its token is the index of the next."""
+        limit, start = page_limit(request.page_size), _page_start(request.page_token)
+        batch = await self._batches.get(checked_batch_id(request.batch_id))
+        images = await self._batches.images(batch.id, limit + 1, start)
+        answer = pb.ListImagesResponse(
+            images=[self._stored_image(batch.id, batch.request.options.backend, image) for image in images[:limit]]
+        )
+        if len(images) > limit:
+            answer.next_page_token = page_token(images[limit].index)
+        return answer
+
+    async def GetImage(self, request: pb.GetImageRequest, context: _Context) -> pb.GetImageResponse:
+        """Reads one image and checks its bytes."""
+        batch = await self._batches.get(checked_batch_id(request.batch_id))
+        image = await self._batches.image(batch, request.index)
+        content = await asyncio.to_thread(_checked_content, self._store, image)
+        message = self._stored_image(batch.id, batch.request.options.backend, image)
+        return pb.GetImageResponse(image=message, content=content)
+
+    async def Generate(self, request: pb.GenerateRequest, context: _Context) -> AsyncIterator[pb.GenerateResponse]:
+        """Makes a few images in the workers, each as a piece of its own, and tells them by index."""
+        checked = checked_few(request, self._settings.generator_backend)
+        target, backend = target_from(checked.portion), checked.options.backend
+        pieces = [
+            asyncio.ensure_future(
+                self._executor.run(make, Work(checked.seed, ((index, target),), checked.options))
+            )
+            for index in range(checked.portion.count)
+        ]
+        try:
+            for piece in pieces:
+                for image, content in await piece:
+                    count_image(backend, image.seconds)
+                    yield pb.GenerateResponse(image=image_message(image, backend), content=content, progress=1.0)
+        finally:
+            for piece in pieces:
+                piece.cancel()
+
+    def _stored_image(self, batch_id: str, backend: str, image: ImageRecord) -> pb.Image:
+        return image_message(image, backend, batch_id, self._store.url(image.key))
+
+
+def _page_start(token: str) -> int:
+    start = page_start(token)
+    if not 0 <= start <= _LARGEST_POSITION:
+        raise InvalidArgument(
+            "page_token must be a former answer's next_page_token.", reason="PAGE_TOKEN", field="page_token"
+        )
+    return start
+
+
+def _checked_content(store: Store, image: ImageRecord) -> bytes:
+    try:
+        content = store.get(image.key)
+    except NotFound as error:
+        raise DataLoss("The image's file is gone from the object store.", reason="IMAGE_LOST") from error
+    if hashlib.sha256(content).hexdigest() != image.sha256:
+        raise DataLoss("The image's file is not what was stored: its checksum is off.", reason="IMAGE_CHANGED")
+    return content

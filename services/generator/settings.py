@@ -1,0 +1,29 @@
+"""The generator's settings."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from services.runtime.settings import ServerSettings
+
+
+class GeneratorSettings(ServerSettings):
+    """Where the generator listens, what it generates with, and where it keeps its batches."""
+
+    service: ClassVar[str] = "generator"
+
+    generator_listen: str = Field("127.0.0.1:8471", description="Host and port of the gRPC port.")
+    generator_metrics_listen: str = Field("127.0.0.1:9471", description="Host and port of Prometheus' page.")
+    database_url: str = Field(
+        "", description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Empty: HOME/generator.db."
+    )
+    generator_backend: Literal["phantom"] = Field(
+        "phantom", description="The backend where a request names none: phantom."
+    )
+    executor: Literal["local"] = Field("local", description="Where images are made: local processes.")
+    workers: int = Field(0, ge=0, description="Processes that make images. 0: one for each core.")
+
+    @property
+    def database(self) -> str:
+        """URL of the database."""
+        return self.database_url or f"sqlite:///{self.home_folder / 'generator.db'}"

@@ -1,0 +1,149 @@
+"""What runs in a worker process: images are made and stored here, and nothing else."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from canicor.errors import Unavailable
+from canicor.generator.v1 import generator_pb2 as pb
+from canicor.store import Store
+from services.generator import backends
+from services.generator.backends import MadeImage
+from services.generator.targets import Target, target_json
+
+# Seconds before each repeat of a write that the store did not take.
+_PAUSES = (0.2, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Images for one worker to make.
+
+    Attributes:
+        seed: Of the batch.
+        images: Index and target of each.
+        options: Checked ones.
+    """
+
+    seed: int
+    images: tuple[tuple[int, Target], ...]
+    options: pb.GenerationOptions
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What is known of an image, without its bytes.
+
+    Attributes:
+        index: Its place in the batch.
+        key: Of its PNG in the object store; empty where it is not stored.
+        sha256: Of the PNG, in lower-case hexadecimal.
+        width: Columns.
+        height: Rows.
+        target: What was asked for.
+        key_points: Six pairs of x and y, A to F, in pixels of this image, where they are known.
+        seconds: That it took to make.
+        create_time: When it was made and stored; UTC, without a time zone.
+    """
+
+    index: int
+    key: str
+    sha256: str
+    width: int
+    height: int
+    target: Target
+    key_points: list[list[float]] | None
+    seconds: float
+    create_time: datetime
+
+
+def begin() -> None:
+    """Prepares a new worker process: Ctrl-C is the server's to answer, and the server's death is its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def make_and_store(work: Work, batch_id: str, store_url: str) -> list[ImageRecord]:
+    """Makes images and stores each PNG with a JSON file beside it.
+
+    Doing it again writes the same bytes under the same keys.
+
+    Raises:
+        Unavailable: The store did not take an image after several tries.
+    """
+    store = Store(store_url)
+    records = []
+    for record, made in _make(work, batch_id):
+        _put(store, record.key.removesuffix("png") + "json", _description(work, record, made))
+        _put(store, record.key, made.png)
+        records.append(record)
+    return records
+
+
+def make(work: Work) -> list[tuple[ImageRecord, bytes]]:
+    """Makes images and returns them with the bytes of their PNG."""
+    return [(record, made.png) for record, made in _make(work)]
+
+
+def utc_now() -> datetime:
+    """Returns the time as it is stored: UTC, without a time zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _make(work: Work, batch_id: str = "") -> Iterator[tuple[ImageRecord, MadeImage]]:
+    images = backends.named(work.options.backend).make(work.seed, work.images, work.options)
+    started = time.perf_counter()
+    for (index, target), made in zip(work.images, images, strict=True):
+        record = ImageRecord(
+            index=index,
+            key=_key(batch_id, index) if batch_id else "",
+            sha256=hashlib.sha256(made.png).hexdigest(),
+            width=made.width,
+            height=made.height,
+            target=target,
+            key_points=made.key_points.xy.tolist() if made.key_points else None,
+            seconds=time.perf_counter() - started,
+            create_time=utc_now(),
+        )
+        yield record, made
+        started = time.perf_counter()
+
+
+def _key(batch_id: str, index: int) -> str:
+    return f"generated/{batch_id}/{index // 1000:06d}/{index:08d}.png"
+
+
+def _description(work: Work, record: ImageRecord, made: MadeImage) -> bytes:
+    description = {
+        "backend": work.options.backend,
+        "seed": work.seed,
+        "index": record.index,
+        "target": target_json(record.target),
+        "sha256": record.sha256,
+        "key_points": record.key_points,
+        "parameters": made.parameters,
+    }
+    return json.dumps(description, indent=1).encode()
+
+
+def _put(store: Store, key: str, content: bytes) -> None:
+    for pause in _PAUSES:
+        try:
+            return store.put(key, content)
+        except Unavailable:
+            time.sleep(pause)
+    return store.put(key, content)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
