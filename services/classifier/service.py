@@ -67,6 +67,9 @@ class ClassifierService:
         add_ClassifierServiceServicer_to_server(classifier, server)
         add_ModelAdminServiceServicer_to_server(_ModelAdmin(self._models), server)
 
+    def drain(self) -> None:
+        """Ends nothing: every call ends with its answers."""
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Loads what is in production, and follows the aliases until the end."""

@@ -22,3 +22,8 @@ class Changes:
         event = self._awaited.pop(batch_id, None)
         if event is not None:
             event.set()
+
+    def tell_all(self) -> None:
+        """Says that every batch changed."""
+        for batch_id in list(self._awaited):
+            self.tell(batch_id)

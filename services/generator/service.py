@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from canicor.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from canicor.errors import DataLoss, FailedPrecondition, NotFound, Unavailable
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.generator.v1.generator_pb2_grpc import (
     GeneratorServiceServicer,
@@ -36,9 +36,6 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _MAKERS = frozenset({Role.GENERATE})
 _READERS = frozenset({Role.GENERATE, Role.LABEL, Role.REVIEW})
 _MAKING = frozenset({"CreateBatch", "CancelBatch", "Generate"})
-
-# Positions in the database's integer columns.
-_LARGEST_POSITION = 2**31 - 1
 
 # Seconds between two answers to one who watches: changes that come faster are told together.
 _WATCH_PAUSE = 0.1
@@ -77,6 +74,7 @@ class GeneratorService(GeneratorServiceServicer):
         self._settings = settings
         self._store = Store(settings.image_store)
         self._changes = Changes()
+        self._draining = False
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
@@ -95,6 +93,11 @@ class GeneratorService(GeneratorServiceServicer):
             finally:
                 await self._executor.close()
 
+    def drain(self) -> None:
+        """Ends every watch: a batch may take days."""
+        self._draining = True
+        self._changes.tell_all()
+
     async def CreateBatch(self, request: pb.CreateBatchRequest, context: _Context) -> pb.CreateBatchResponse:
         """Writes a batch down and starts work on it."""
         checked = checked_batch(request, self._settings.generator_backend)
@@ -111,7 +114,7 @@ class GeneratorService(GeneratorServiceServicer):
     async def ListBatches(self, request: pb.ListBatchesRequest, context: _Context) -> pb.ListBatchesResponse:
         """Reads a page of batches; its token is the number of the last."""
         limit = page_limit(request.page_size)
-        batches = await self._batches.newest(limit + 1, _page_start(request.page_token))
+        batches = await self._batches.newest(limit + 1, page_start(request.page_token))
         answer = pb.ListBatchesResponse(batches=map(batch_message, batches[:limit]))
         if len(batches) > limit:
             answer.next_page_token = page_token(batches[limit - 1].number)
@@ -128,7 +131,10 @@ class GeneratorService(GeneratorServiceServicer):
             yield pb.WatchBatchResponse(batch=batch_message(batch))
             if batch.ended:
                 return
-            await change.wait()
+            if not self._draining:
+                await change.wait()
+            if self._draining:
+                raise Unavailable("The generator is stopping: watch again.", reason="DRAINING")
             await asyncio.sleep(_WATCH_PAUSE)
 
     async def CancelBatch(self, request: pb.CancelBatchRequest, context: _Context) -> pb.CancelBatchResponse:
@@ -138,7 +144,7 @@ class GeneratorService(GeneratorServiceServicer):
 
     async def ListImages(self, request: pb.ListImagesRequest, context: _Context) -> pb.ListImagesResponse:
         """Reads a page of images; its token is the index of the next."""
-        limit, start = page_limit(request.page_size), _page_start(request.page_token)
+        limit, start = page_limit(request.page_size), page_start(request.page_token)
         batch = await self._batches.get(checked_batch_id(request.batch_id))
         images = await self._batches.images(batch.id, limit + 1, start)
         answer = pb.ListImagesResponse(
@@ -177,15 +183,6 @@ class GeneratorService(GeneratorServiceServicer):
 
     def _stored_image(self, batch_id: str, backend: str, image: ImageRecord) -> pb.Image:
         return image_message(image, backend, batch_id, self._store.url(image.key))
-
-
-def _page_start(token: str) -> int:
-    start = page_start(token)
-    if not 0 <= start <= _LARGEST_POSITION:
-        raise InvalidArgument(
-            "page_token must be a former answer's next_page_token.", reason="PAGE_TOKEN", field="page_token"
-        )
-    return start
 
 
 def _checked_content(store: Store, image: ImageRecord) -> bytes:

@@ -1,10 +1,15 @@
 """What many requests have in common: an id that makes them idempotent, and pages."""
 
+import re
+
 from canicor.errors import InvalidArgument
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 LONGEST_ID = 128
+
+# Within what a database counts to in its integer columns.
+_PAGE_TOKEN = re.compile(r"[1-7]?[0-9a-f]{1,7}")
 
 
 def checked_request_id(request_id: str) -> str:
@@ -45,12 +50,11 @@ def page_start(page_token: str) -> int:
     """
     if not page_token:
         return 0
-    try:
-        return int(page_token, 16)
-    except ValueError as error:
+    if not _PAGE_TOKEN.fullmatch(page_token):
         raise InvalidArgument(
             "page_token must be a former answer's next_page_token.", reason="PAGE_TOKEN", field="page_token"
-        ) from error
+        )
+    return int(page_token, 16)
 
 
 def page_token(position: int) -> str:

@@ -35,6 +35,9 @@ class Service(Protocol):
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicers."""
 
+    def drain(self) -> None:
+        """Ends, on SIGTERM, the calls that would outlast the drain by their nature, such as watches."""
+
     def running(self) -> AbstractAsyncContextManager[object]:
         """Starts its own work on entry, and ends it on exit, after the last call."""
 
@@ -75,6 +78,7 @@ async def _serve(service: Service, settings: ServerSettings) -> None:
         await stop.wait()
         _log.info("draining", service=settings.service, seconds=settings.drain_seconds)
         await checks.enter_graceful_shutdown()
+        service.drain()
         await server.stop(settings.drain_seconds)
     _log.info("stopped", service=settings.service)
 

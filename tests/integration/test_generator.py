@@ -41,7 +41,7 @@ LONG = 5000
 
 @pytest.fixture
 def generator(serve):
-    return serve("generator", CANICOR_WORKERS="2", CANICOR_DRAIN_SECONDS="1")
+    return serve("generator", CANICOR_WORKERS="2")
 
 
 @pytest.fixture

@@ -192,16 +192,16 @@ class CreateBatchRequest(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller, 1 to 128 characters; the same id never makes a second batch. Needed."""
+    """Chosen by the caller, 1 to 128 printable characters; the same id never makes a second batch. Needed."""
     seed: _builtins.int
     """Image i of the batch depends on (`seed`, i) and the options alone."""
     display_name: _builtins.str
-    """A name for people, at most 200 characters."""
+    """A name for people, at most 200 printable characters."""
     priority: _builtins.int
     """Higher is worked on first, -100 to 100."""
     @_builtins.property
     def portions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Portion]:
-        """What to generate; at most 1,000,000 images over all portions."""
+        """What to generate; at most 1,000,000 images over at most 1000 portions."""
 
     @_builtins.property
     def options(self) -> Global___GenerationOptions:

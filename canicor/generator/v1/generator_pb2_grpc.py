@@ -108,7 +108,7 @@ class GeneratorServiceServicer:
 
     def WatchBatch(self, request, context):
         """Streams a batch's progress: its state now, then each change, until it has ended. A dropped connection loses
-        nothing: watch again.
+        nothing: watch again. UNAVAILABLE: the server is stopping.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

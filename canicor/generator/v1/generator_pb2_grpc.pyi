@@ -46,7 +46,7 @@ class GeneratorServiceStub:
     """Lists batches, newest first."""
     WatchBatch: _grpc.UnaryStreamMultiCallable[_generator_pb2.WatchBatchRequest, _generator_pb2.WatchBatchResponse]
     """Streams a batch's progress: its state now, then each change, until it has ended. A dropped connection loses
-    nothing: watch again.
+    nothing: watch again. UNAVAILABLE: the server is stopping.
     """
     CancelBatch: _grpc.UnaryUnaryMultiCallable[_generator_pb2.CancelBatchRequest, _generator_pb2.CancelBatchResponse]
     """Stops a batch; images made so far stay. Cancelling an ended batch changes nothing."""
@@ -75,7 +75,7 @@ class GeneratorServiceAsyncStub(GeneratorServiceStub):
     """Lists batches, newest first."""
     WatchBatch: _aio.UnaryStreamMultiCallable[_generator_pb2.WatchBatchRequest, _generator_pb2.WatchBatchResponse]  # type: ignore[assignment]
     """Streams a batch's progress: its state now, then each change, until it has ended. A dropped connection loses
-    nothing: watch again.
+    nothing: watch again. UNAVAILABLE: the server is stopping.
     """
     CancelBatch: _aio.UnaryUnaryMultiCallable[_generator_pb2.CancelBatchRequest, _generator_pb2.CancelBatchResponse]  # type: ignore[assignment]
     """Stops a batch; images made so far stay. Cancelling an ended batch changes nothing."""
@@ -125,7 +125,7 @@ class GeneratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generator_pb2.WatchBatchResponse], _abc.AsyncIterator[_generator_pb2.WatchBatchResponse]]:
         """Streams a batch's progress: its state now, then each change, until it has ended. A dropped connection loses
-        nothing: watch again.
+        nothing: watch again. UNAVAILABLE: the server is stopping.
         """
 
     @_abc_1.abstractmethod
