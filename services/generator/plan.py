@@ -34,10 +34,10 @@ def checked_batch(request: pb.CreateBatchRequest, default_backend: str) -> pb.Cr
         InvalidArgument: It can't be done as it stands; names the field.
     """
     checked_request_id(request.request_id)
-    _check_text("request_id", request.request_id)
-    _check_text("display_name", request.display_name)
-    if len(request.display_name) > LONGEST_NAME:
-        raise _wrong("display_name", f"A display_name has at most {LONGEST_NAME} characters.", "NAME_TOO_LONG")
+    name = request.display_name
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        message = f"A display_name has at most {LONGEST_NAME} characters, all printable."
+        raise _wrong("display_name", message, "DISPLAY_NAME")
     if abs(request.priority) > HIGHEST_PRIORITY:
         raise _wrong(
             "priority",
@@ -141,11 +141,6 @@ def _checked_options(options: pb.GenerationOptions, default_backend: str) -> pb.
                 "SIZE_OUT_OF_RANGE",
             )
     return backends.named(checked.backend).checked(checked)
-
-
-def _check_text(field: str, text: str) -> None:
-    if text and not text.isprintable():
-        raise _wrong(field, f"A {field} holds printable characters only.", "NOT_PRINTABLE")
 
 
 def _wrong(field: str, message: str, reason: str) -> InvalidArgument:

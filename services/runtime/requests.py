@@ -16,11 +16,11 @@ def checked_request_id(request_id: str) -> str:
     """Returns a `request_id` that may name a create.
 
     Raises:
-        InvalidArgument: It is empty or longer than 128 characters.
+        InvalidArgument: It is empty, longer than 128 characters, or not printable.
     """
-    if not 0 < len(request_id) <= LONGEST_ID:
+    if not (0 < len(request_id) <= LONGEST_ID and request_id.isprintable()):
         raise InvalidArgument(
-            f"request_id must be 1 to {LONGEST_ID} characters, chosen by the caller and kept for a retry.",
+            f"request_id must be 1 to {LONGEST_ID} printable characters, the same again for a retry.",
             reason="REQUEST_ID",
             field="request_id",
         )

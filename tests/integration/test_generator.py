@@ -358,9 +358,9 @@ def vhs(lower: float, upper: float) -> dict[str, list[pb.Portion]]:
 BAD_BATCHES = [
     ({"request_id": ""}, "REQUEST_ID", "request_id"),
     ({"request_id": "x" * 129}, "REQUEST_ID", "request_id"),
-    ({"request_id": "a\0b"}, "NOT_PRINTABLE", "request_id"),
-    ({"display_name": "x" * 201}, "NAME_TOO_LONG", "display_name"),
-    ({"display_name": "a\nb"}, "NOT_PRINTABLE", "display_name"),
+    ({"request_id": "a\0b"}, "REQUEST_ID", "request_id"),
+    ({"display_name": "x" * 201}, "DISPLAY_NAME", "display_name"),
+    ({"display_name": "a\nb"}, "DISPLAY_NAME", "display_name"),
     ({"priority": 101}, "PRIORITY_OUT_OF_RANGE", "priority"),
     ({"priority": -(2**31)}, "PRIORITY_OUT_OF_RANGE", "priority"),
     (portions(), "NO_IMAGES", "portions"),

@@ -154,7 +154,7 @@ class ImportImage(_message.Message):
     content: _builtins.bytes
     """The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB."""
     subject_id: _builtins.str
-    """The dog. Splits never divide one. Empty: the image's own digest."""
+    """The dog, at most 128 characters. Splits never divide one. Empty: the image's own digest."""
     origin: Global___Origin.ValueType
     """Where it came from. Unspecified: real."""
     def __init__(
@@ -455,7 +455,7 @@ class SubmitLabelRequest(_message.Message):
     SUGGESTION_SHOWN_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller, 1 to 128 characters. Needed."""
+    """Chosen by the caller, 1 to 128 printable characters. Needed."""
     lease_id: _builtins.str
     """The lease."""
     suggestion_shown: _builtins.bool
@@ -599,11 +599,11 @@ class RejectImageRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller, 1 to 128 characters. Needed."""
+    """Chosen by the caller, 1 to 128 printable characters. Needed."""
     lease_id: _builtins.str
     """The lease."""
     reason: Global___RejectReason.ValueType
-    """Why. Needed."""
+    """Why. Needed; REJECT_REASON_OTHER needs a comment."""
     comment: _builtins.str
     """A remark, at most 2000 characters."""
     def __init__(

@@ -1,0 +1,158 @@
+"""The API's limits, each in one place: what passes here may be worked on."""
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from canicor.errors import InvalidArgument, ResourceExhausted
+from canicor.labeling.v1 import labeling_pb2 as pb
+from canicor.measurement.v1 import measurement_pb2 as measurement
+from canicor.messages import key_points_from
+from canicor.vhs import KeyPoints
+from services.runtime.requests import LONGEST_ID
+
+MOST_IMAGES = 1000
+MOST_BYTES = 64 * 2**20
+LONGEST_COMMENT = 2000
+SHORTEST_LEASE = timedelta(seconds=10)
+LONGEST_LEASE = timedelta(hours=24)
+
+_PROJECT = re.compile(r"[a-z0-9_-]{1,64}")
+
+# google.protobuf.Duration's own range: 10,000 years.
+_MOST_SECONDS = 315_576_000_000
+
+
+def project(name: str) -> str:
+    """Returns the name of a project."""
+    if not _PROJECT.fullmatch(name):
+        raise InvalidArgument(
+            "A project's name must be 1 to 64 of a-z, 0-9, - and _.", reason="PROJECT_NAME", field="project"
+        )
+    return name
+
+
+def identifier(text: str, field: str) -> str:
+    """Returns an id that may be looked up; whether it names anything shows later."""
+    return _storable(text, field)
+
+
+def images(batch: Sequence[pb.ImportImage]) -> Sequence[pb.ImportImage]:
+    """Returns images that may be imported at once; whether they can be read shows later."""
+    if not 1 <= len(batch) <= MOST_IMAGES:
+        raise InvalidArgument(
+            f"Import 1 to {MOST_IMAGES} images at once, not {len(batch)}.", reason="IMAGE_COUNT", field="images"
+        )
+    if sum(len(image.content) for image in batch) > MOST_BYTES:
+        raise ResourceExhausted(
+            "Images imported at once must hold at most 64 MiB together: send fewer.",
+            reason="TOO_LARGE",
+            field="images",
+        )
+    for index, image in enumerate(batch):
+        _known(image.origin, pb.Origin, f"images[{index}].origin", unspecified=True)
+        _subject(image.subject_id, f"images[{index}].subject_id")
+    return batch
+
+
+def lease_duration(request: pb.LeaseTaskRequest, default_seconds: float) -> timedelta:
+    """Returns how long a lease lasts."""
+    if not request.HasField("duration"):
+        return timedelta(seconds=default_seconds)
+    asked = timedelta(microseconds=_microseconds(request.duration, "duration"))
+    if not SHORTEST_LEASE <= asked <= LONGEST_LEASE:
+        raise InvalidArgument(
+            "A lease must last 10 seconds to 24 hours.", reason="LEASE_DURATION", field="duration"
+        )
+    return asked
+
+
+def time_spent(request: pb.SubmitLabelRequest) -> int | None:
+    """Returns the microseconds that a label took; None where the request does not tell."""
+    return _microseconds(request.time_spent, "time_spent") if request.HasField("time_spent") else None
+
+
+def comment(text: str, field: str = "comment") -> str:
+    """Returns a remark."""
+    if len(text) > LONGEST_COMMENT:
+        raise InvalidArgument(
+            f"A remark must have at most {LONGEST_COMMENT} characters, not {len(text)}.",
+            reason="COMMENT_TOO_LONG",
+            field=field,
+        )
+    return _storable(text, field)
+
+
+def reject_reason(request: pb.RejectImageRequest) -> pb.RejectReason.ValueType:
+    """Returns why an image is rejected; OTHER needs a comment that says what."""
+    _known(request.reason, pb.RejectReason, "reason", unspecified=False)
+    if request.reason == pb.REJECT_REASON_OTHER and not request.comment.strip():
+        raise InvalidArgument(
+            "REJECT_REASON_OTHER needs a comment that says what is wrong with the image.",
+            reason="COMMENT_MISSING",
+            field="comment",
+        )
+    return request.reason
+
+
+def review_state(state: pb.ReviewState.ValueType) -> pb.ReviewState.ValueType:
+    """Returns the state to list; unspecified for all."""
+    _known(state, pb.ReviewState, "review_state", unspecified=True)
+    return state
+
+
+def export_format(value: pb.ExportFormat.ValueType) -> pb.ExportFormat.ValueType:
+    """Returns the format of an export, the default filled in."""
+    _known(value, pb.ExportFormat, "format", unspecified=True)
+    return value or pb.EXPORT_FORMAT_MANIFEST
+
+
+def key_points(message: measurement.KeyPoints, field: str) -> KeyPoints:
+    """Returns six finite points."""
+    try:
+        return key_points_from(message)
+    except InvalidArgument as error:
+        error.field = field
+        raise
+
+
+def inside(points: KeyPoints, width: int, height: int, field: str) -> KeyPoints:
+    """Returns points that lie inside an image of this size in pixels."""
+    if outside := points.outside(width, height):
+        raise InvalidArgument(
+            f"Key points {', '.join(outside)} lie outside the image of {width} x {height} pixels.",
+            reason="OUTSIDE_IMAGE",
+            field=field,
+        )
+    return points
+
+
+def _subject(text: str, field: str) -> str:
+    if len(text) > LONGEST_ID:
+        raise InvalidArgument(
+            f"A subject_id must have at most {LONGEST_ID} characters.", reason="SUBJECT_ID", field=field
+        )
+    return _storable(text, field)
+
+
+def _known(value: int, enumeration: Any, field: str, *, unspecified: bool) -> None:  # noqa: ANN401
+    allowed: Collection[int] = enumeration.values() if unspecified else enumeration.values()[1:]
+    if value not in allowed:
+        names = ", ".join(enumeration.Name(number) for number in allowed)
+        raise InvalidArgument(f"{field} must be one of {names}.", reason="UNKNOWN_VALUE", field=field)
+
+
+def _microseconds(duration: Duration, field: str) -> int:
+    if not (0 <= duration.seconds <= _MOST_SECONDS and 0 <= duration.nanos < 10**9):
+        raise InvalidArgument(f"{field} must be a duration of 0 or more.", reason="DURATION", field=field)
+    return duration.ToMicroseconds()
+
+
+def _storable(text: str, field: str) -> str:
+    # PostgreSQL keeps no NUL in a text.
+    if "\0" in text:
+        raise InvalidArgument(f"{field} must not hold NUL characters.", reason="NUL_CHARACTER", field=field)
+    return text

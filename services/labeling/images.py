@@ -1,0 +1,141 @@
+"""Images of a project: adding them, finding them, their bytes."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from canicor import radiograph, store
+from canicor.errors import CanicorError, DataLoss, NotFound
+from canicor.labeling.v1 import labeling_pb2 as pb
+from services.labeling.tables import Image
+
+# A decoded radiograph may take 256 MB (64 million pixels of float32), so only so many at once.
+_DECODED_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Added:
+    """What an import did.
+
+    Attributes:
+        images: As the project holds them, in the order of the import.
+        new: How many of them it did not hold before.
+    """
+
+    images: list[Image]
+    new: int
+
+    @property
+    def known(self) -> int:
+        """How many it held already."""
+        return len(self.images) - self.new
+
+
+async def stored(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
+    """Reads images and writes their bytes to the store; their rows are still to be added.
+
+    Raises:
+        InvalidArgument: An image can't be read; none is written, and the error names the first such.
+        ResourceExhausted: As above, for one of too many pixels.
+        Unavailable: The store can't be written.
+    """
+    return await asyncio.to_thread(_stored, objects, project, images)
+
+
+async def add(session: AsyncSession, project: str, images: Sequence[Image]) -> Added:
+    """Adds the images that a project does not hold yet, by their SHA-256, in their order."""
+    query = select(Image).where(Image.project == project, Image.sha256.in_({image.sha256 for image in images}))
+    held = {image.sha256: image for image in await session.scalars(query)}
+    before = len(held)
+    for image in images:
+        held.setdefault(image.sha256, image)
+    session.add_all(list(held.values())[before:])
+    await session.flush()
+    return Added([held[image.sha256] for image in images], len(held) - before)
+
+
+async def find(session: AsyncSession, image_id: str) -> Image:
+    """Returns an image.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    image = await session.scalar(select(Image).where(Image.id == image_id))
+    if image is None:
+        raise NotFound("There is no image of this id.", reason="NO_SUCH_IMAGE", field="image_id")
+    return image
+
+
+async def content(image: Image) -> bytes:
+    """Returns an image's bytes.
+
+    Raises:
+        DataLoss: They are gone, or not the ones that were imported.
+        Unavailable: The store does not answer.
+    """
+    try:
+        data = await asyncio.to_thread(store.read, image.url)
+    except NotFound as error:
+        raise DataLoss("The image's bytes are gone from the object store.", reason="IMAGE_GONE") from error
+    if hashlib.sha256(data).hexdigest() != image.sha256:
+        raise DataLoss("The image's bytes are not the ones that were imported.", reason="CHECKSUM")
+    return data
+
+
+def message(image: Image) -> pb.Image:
+    """Returns an image as the API shows it."""
+    return pb.Image(
+        id=image.id,
+        project=image.project,
+        url=image.url,
+        sha256=image.sha256,
+        width=image.width,
+        height=image.height,
+        pixel_aspect=image.pixel_aspect,
+        origin=image.origin,
+        subject_id=image.subject_id,
+        batch_id=image.batch_id,
+        batch_index=image.batch_index,
+        batch_seed=image.batch_seed,
+    )
+
+
+def _stored(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
+    with ThreadPoolExecutor(_DECODED_AT_ONCE) as threads:
+        sizes = list(threads.map(_size, range(len(images)), images))
+        digests = [hashlib.sha256(image.content).hexdigest() for image in images]
+        list(threads.map(objects.put, map(_key, digests), [image.content for image in images]))
+    return [
+        Image(
+            project=project,
+            url=objects.url(_key(digest)),
+            sha256=digest,
+            width=width,
+            height=height,
+            pixel_aspect=pixel_aspect,
+            origin=image.origin or pb.ORIGIN_REAL,
+            subject_id=image.subject_id or digest,
+        )
+        for image, digest, (width, height, pixel_aspect) in zip(images, digests, sizes, strict=True)
+    ]
+
+
+def _size(index: int, image: pb.ImportImage) -> tuple[int, int, float]:
+    """Returns columns, rows and the pixel aspect of an image that can be read."""
+    try:
+        picture = radiograph.decode(image.content)
+    except CanicorError as error:
+        error.message = f"images[{index}]: {error.message}"
+        error.field = f"images[{index}].content"
+        raise
+    row, column = picture.pixel_aspect
+    return picture.width, picture.height, row / column
+
+
+def _key(digest: str) -> str:
+    return f"labeling/{digest[:2]}/{digest}"

@@ -1,0 +1,241 @@
+"""Labels and what reviewers make of them."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from canicor.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from canicor.labeling.v1 import labeling_pb2 as pb
+from canicor.measurement.v1 import measurement_pb2 as measurement
+from canicor.messages import heart_size_message, key_points_message
+from canicor.vhs import KeyPoints, Measurement, measure
+from services.labeling import checks, tasks
+from services.labeling.tables import LABELLED, OPEN, REJECTED, Image, Label, Review
+
+review_state: ColumnElement[int] = func.coalesce(Review.verdict, pb.REVIEW_STATE_PENDING)
+"""Where the review of a label stands, in queries that join reviews from outside."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A label as it was placed, and whether this call placed it or a former one under the same `request_id`."""
+
+    label: Label
+    new: bool
+
+
+def standing(project: str) -> Select[Image, Label, Review]:
+    """Selects the labels of a project that count, rejects too, with their reviews, by order of import.
+
+    A label that was sent back does not count, so there is one an image at most.
+    """
+    return (
+        select(Image, Label, Review)
+        .select_from(Image)
+        .join(Label, Label.image_id == Image.id)
+        .outerjoin(Review, Review.label_id == Label.id)
+        .where(
+            Image.project == project, or_(Review.verdict.is_(None), Review.verdict != pb.REVIEW_STATE_SENT_BACK)
+        )
+        .order_by(Image.position)
+    )
+
+
+async def submit(session: AsyncSession, request: pb.SubmitLabelRequest, labeller: str, now: datetime) -> Outcome:
+    """Stores six key points and ends the lease, once for each `request_id` of a labeller.
+
+    Raises:
+        InvalidArgument: Points are missing, not finite, coincide, or lie outside the image.
+        AlreadyExists: Another request came under this `request_id`.
+        FailedPrecondition: LEASE_EXPIRED.
+    """
+    if former := await _former(session, request, labeller):
+        return Outcome(former, new=False)
+    points = checks.key_points(request.key_points, "key_points")
+    image = await tasks.finish(session, request.lease_id, labeller, now)
+    measured = _measured(points, image, "key_points")
+    image.state = LABELLED
+    label = Label(
+        image_id=image.id,
+        labeller=labeller,
+        request_id=request.request_id,
+        request_digest=_digest(request),
+        key_points=points.xy.tolist(),
+        vhs=measured.vhs,
+        heart_size=heart_size_message(measured.heart_size),
+        time_spent=checks.time_spent(request),
+        suggestion_shown=request.suggestion_shown,
+        comment=request.comment,
+        create_time=now,
+    )
+    session.add(label)
+    await session.flush()
+    return Outcome(label, new=True)
+
+
+async def reject(session: AsyncSession, request: pb.RejectImageRequest, labeller: str, now: datetime) -> Outcome:
+    """Stores that an image can't be labelled and ends the lease, once for each `request_id` of a labeller.
+
+    Raises:
+        AlreadyExists: Another request came under this `request_id`.
+        FailedPrecondition: LEASE_EXPIRED.
+    """
+    if former := await _former(session, request, labeller):
+        return Outcome(former, new=False)
+    image = await tasks.finish(session, request.lease_id, labeller, now)
+    image.state = REJECTED
+    label = Label(
+        image_id=image.id,
+        labeller=labeller,
+        request_id=request.request_id,
+        request_digest=_digest(request),
+        reject_reason=request.reason,
+        comment=request.comment,
+        create_time=now,
+    )
+    session.add(label)
+    await session.flush()
+    return Outcome(label, new=True)
+
+
+async def review(
+    session: AsyncSession, request: pb.ReviewLabelRequest, reviewer: str, now: datetime
+) -> tuple[Label, Review]:
+    """Approves, corrects or sends back a label; what the labeller placed stays beside the correction.
+
+    Raises:
+        NotFound: There is no such label.
+        FailedPrecondition: It was reviewed already, or a reject is corrected.
+        InvalidArgument: The corrected points are not valid, or there is no verdict.
+    """
+    query = select(Label, Image).join(Image, Image.id == Label.image_id).where(Label.id == request.label_id)
+    found = (await session.execute(query.with_for_update())).one_or_none()
+    if found is None:
+        raise NotFound("There is no label of this id.", reason="NO_SUCH_LABEL", field="label_id")
+    label, image = found
+    if await session.get(Review, label.id):
+        raise FailedPrecondition("The label was reviewed already.", reason="ALREADY_REVIEWED", field="label_id")
+    verdict = Review(label_id=label.id, reviewer=reviewer, create_time=now, comment="")
+    match request.WhichOneof("verdict"):
+        case "approval":
+            verdict.verdict = pb.REVIEW_STATE_APPROVED
+        case "correction":
+            _correct(verdict, label, image, request.correction)
+        case "send_back":
+            verdict.verdict = pb.REVIEW_STATE_SENT_BACK
+            verdict.comment = checks.comment(request.send_back, "send_back")
+            image.state = OPEN
+        case _:
+            raise InvalidArgument(
+                "A review needs a verdict: approval, correction or send_back.",
+                reason="VERDICT_MISSING",
+                field="verdict",
+            )
+    session.add(verdict)
+    await session.flush()
+    return label, verdict
+
+
+async def page(
+    session: AsyncSession, project: str, state: pb.ReviewState.ValueType, start: int, limit: int
+) -> tuple[list[pb.Label], int]:
+    """Returns labels of a project, oldest first, and the position of the one after them; 0 where there is none.
+
+    Args:
+        session: A transaction.
+        project: The project.
+        state: Of the labels to list; unspecified for all.
+        start: The first label's position, or one before it.
+        limit: Most labels to return.
+    """
+    query = (
+        select(Label, Review)
+        .join(Image, Image.id == Label.image_id)
+        .outerjoin(Review, Review.label_id == Label.id)
+        .where(Image.project == project, Label.position >= start)
+        .order_by(Label.position)
+        .limit(limit + 1)
+    )
+    if state:
+        query = query.where(review_state == state)
+    rows = list(await session.execute(query))
+    after = rows[limit][0].position if len(rows) > limit else 0
+    return [message(label, verdict) for label, verdict in rows[:limit]], after
+
+
+def message(label: Label, verdict: Review | None = None) -> pb.Label:
+    """Returns a label as the API shows it, after its review where there is one."""
+    shown = pb.Label(
+        id=label.id,
+        image_id=label.image_id,
+        labeller=label.labeller,
+        vhs=label.vhs,
+        heart_size=label.heart_size,
+        reject_reason=label.reject_reason,
+        review_state=verdict.verdict if verdict else pb.REVIEW_STATE_PENDING,
+        reviewer=verdict.reviewer if verdict else "",
+        comment=label.comment,
+        suggestion_shown=label.suggestion_shown,
+    )
+    shown.create_time.FromDatetime(label.create_time)
+    if label.time_spent is not None:
+        shown.time_spent.FromMicroseconds(label.time_spent)
+    if result := result_of(label, verdict):
+        points, shown.vhs, shown.heart_size = result
+        shown.key_points.CopyFrom(key_points_message(points))
+    return shown
+
+
+def result_of(
+    label: Label, verdict: Review | None
+) -> tuple[KeyPoints, float, measurement.HeartSize.ValueType] | None:
+    """Returns points, VHS and class that count: the reviewer's before the labeller's; None for a reject."""
+    if verdict and verdict.key_points and verdict.vhs and verdict.heart_size:
+        return KeyPoints.from_array(verdict.key_points), verdict.vhs, verdict.heart_size
+    return (KeyPoints.from_array(label.key_points), label.vhs, label.heart_size) if label.key_points else None
+
+
+def _correct(verdict: Review, label: Label, image: Image, correction: measurement.KeyPoints) -> None:
+    if label.key_points is None:
+        raise FailedPrecondition(
+            "The image was rejected, so there are no points to correct: approve that or send it back.",
+            reason="IMAGE_REJECTED",
+            field="correction",
+        )
+    points = checks.key_points(correction, "correction")
+    measured = _measured(points, image, "correction")
+    verdict.verdict = pb.REVIEW_STATE_CORRECTED
+    verdict.key_points = points.xy.tolist()
+    verdict.vhs = measured.vhs
+    verdict.heart_size = heart_size_message(measured.heart_size)
+
+
+def _measured(points: KeyPoints, image: Image, field: str) -> Measurement:
+    checks.inside(points, image.width, image.height, field)
+    try:
+        return measure(points, (image.pixel_aspect, 1.0))
+    except InvalidArgument as error:
+        error.field = field
+        raise
+
+
+async def _former(
+    session: AsyncSession, request: pb.SubmitLabelRequest | pb.RejectImageRequest, labeller: str
+) -> Label | None:
+    query = select(Label).where(Label.labeller == labeller, Label.request_id == request.request_id)
+    former = await session.scalar(query)
+    if former and former.request_digest != _digest(request):
+        raise AlreadyExists(
+            "Another label came under this request_id: choose a new one for each label.",
+            reason="REQUEST_ID_TAKEN",
+            field="request_id",
+        )
+    return former
+
+
+def _digest(request: pb.SubmitLabelRequest | pb.RejectImageRequest) -> str:
+    content = request.SerializeToString(deterministic=True)
+    return hashlib.sha256(request.DESCRIPTOR.full_name.encode() + b"\0" + content).hexdigest()

@@ -1,0 +1,207 @@
+"""`canicor.labeling.v1.LabelingService`: each call checked, run in one transaction, and answered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import grpc
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from canicor.labeling.v1 import labeling_pb2 as pb
+from canicor.labeling.v1.labeling_pb2_grpc import LabelingServiceServicer, add_LabelingServiceServicer_to_server
+from canicor.measurement.v1 import measurement_pb2 as measurement
+from canicor.settings import ClientSettings
+from canicor.store import Store
+from services.labeling import checks, export, images, labels, statistics, tasks
+from services.labeling.batches import Generator
+from services.labeling.metrics import LABELS, LEASES, OPEN_TASKS, REJECTS
+from services.labeling.settings import LabelingSettings
+from services.labeling.tables import committed
+from services.runtime.database import opened
+from services.runtime.interceptor import caller
+from services.runtime.requests import checked_request_id, page_limit, page_start, page_token
+from services.runtime.tokens import Role
+
+CHUNK = 256 * 2**10
+"""Bytes in each part of an export but the last."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_COUNT_EVERY = 15.0
+
+_NAME = "canicor.labeling.v1.LabelingService"
+_ANY = frozenset({Role.LABEL, Role.REVIEW, Role.MANAGE})
+_REVIEW = frozenset({Role.REVIEW, Role.MANAGE})
+_MANAGE = frozenset({Role.MANAGE})
+
+Answer = TypeVar("Answer")
+Context = Any
+
+_log = structlog.get_logger("canicor.labeling")
+
+
+class LabelingService(LabelingServiceServicer):
+    """Hands radiographs to people, reviews and exports what they place."""
+
+    names = (_NAME,)
+    roles: ClassVar[dict[str, frozenset[Role]]] = {
+        f"/{_NAME}/{method}": allowed
+        for method, allowed in {
+            "ImportImages": _MANAGE,
+            "ImportBatch": _MANAGE,
+            "LeaseTask": _ANY,
+            "SubmitLabel": _ANY,
+            "RejectImage": _ANY,
+            "ReviewLabel": _REVIEW,
+            "ListLabels": _ANY,
+            "GetImage": _ANY,
+            "ExportDataset": _MANAGE,
+            "GetStatistics": _ANY,
+        }.items()
+    }
+
+    def __init__(self, settings: LabelingSettings) -> None:
+        self._settings = settings
+        self._objects = Store(settings.image_store)
+        self._database: AsyncEngine
+        self._generator: Generator
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        add_LabelingServiceServicer_to_server(self, server)
+
+    def drain(self) -> None:
+        """Ends nothing: every call ends with its answer."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Holds the database and the connection to the generator, and counts open tasks."""
+        settings = ClientSettings(home=self._settings.home, generator_address=self._settings.generator_address)
+        async with opened(self._settings.database, _MIGRATIONS) as self._database:
+            self._generator = Generator(settings)
+            counting = asyncio.create_task(self._count_open_tasks())
+            try:
+                yield
+            finally:
+                counting.cancel()
+                with suppress(asyncio.CancelledError):
+                    await counting
+                await self._generator.close()
+
+    async def ImportImages(self, request: pb.ImportImagesRequest, context: Context) -> pb.ImportImagesResponse:
+        """Adds images as tasks of a project."""
+        project = checks.project(request.project)
+        rows = await images.stored(self._objects, project, checks.images(request.images))
+        added = await self._committed(lambda session: images.add(session, project, rows))
+        return pb.ImportImagesResponse(
+            added_count=added.new, known_count=added.known, image_ids=[image.id for image in added.images]
+        )
+
+    async def ImportBatch(self, request: pb.ImportBatchRequest, context: Context) -> pb.ImportBatchResponse:
+        """Adds the images of a generator's batch; each page is kept even where a later one fails."""
+        project = checks.project(request.project)
+        answer = pb.ImportBatchResponse()
+        async with aclosing(self._generator.pages(project, request.batch_id)) as pages:
+            async for rows in pages:
+                added = await self._committed(partial(images.add, project=project, images=rows))
+                answer.added_count += added.new
+                answer.known_count += added.known
+        return answer
+
+    async def LeaseTask(self, request: pb.LeaseTaskRequest, context: Context) -> pb.LeaseTaskResponse:
+        """Hands the caller one image to label."""
+        project = checks.project(request.project)
+        duration = checks.lease_duration(request, self._settings.lease_seconds)
+        name = caller().name
+        image = await self._committed(lambda session: tasks.lease(session, project, name, _now(), duration))
+        LEASES.inc()
+        return pb.LeaseTaskResponse(task=tasks.message(image))
+
+    async def SubmitLabel(self, request: pb.SubmitLabelRequest, context: Context) -> pb.SubmitLabelResponse:
+        """Stores the six key points for a leased task."""
+        checked_request_id(request.request_id)
+        checks.identifier(request.lease_id, "lease_id")
+        checks.comment(request.comment)
+        name = caller().name
+        outcome = await self._committed(lambda session: labels.submit(session, request, name, _now()))
+        if outcome.new:
+            LABELS.labels(measurement.HeartSize.Name(outcome.label.heart_size)).inc()
+        return pb.SubmitLabelResponse(label=labels.message(outcome.label))
+
+    async def RejectImage(self, request: pb.RejectImageRequest, context: Context) -> pb.RejectImageResponse:
+        """Rejects a leased image with a reason."""
+        checked_request_id(request.request_id)
+        checks.identifier(request.lease_id, "lease_id")
+        checks.comment(request.comment)
+        reason = checks.reject_reason(request)
+        name = caller().name
+        outcome = await self._committed(lambda session: labels.reject(session, request, name, _now()))
+        if outcome.new:
+            REJECTS.labels(pb.RejectReason.Name(reason)).inc()
+        return pb.RejectImageResponse(label=labels.message(outcome.label))
+
+    async def ReviewLabel(self, request: pb.ReviewLabelRequest, context: Context) -> pb.ReviewLabelResponse:
+        """Approves, corrects or sends back a label."""
+        checks.identifier(request.label_id, "label_id")
+        name = caller().name
+        reviewed = await self._committed(lambda session: labels.review(session, request, name, _now()))
+        return pb.ReviewLabelResponse(label=labels.message(*reviewed))
+
+    async def ListLabels(self, request: pb.ListLabelsRequest, context: Context) -> pb.ListLabelsResponse:
+        """Lists labels of a project, oldest first."""
+        project = checks.project(request.project)
+        state = checks.review_state(request.review_state)
+        start, limit = page_start(request.page_token), page_limit(request.page_size)
+        page, after = await self._committed(lambda session: labels.page(session, project, state, start, limit))
+        return pb.ListLabelsResponse(labels=page, next_page_token=page_token(after) if after else "")
+
+    async def GetImage(self, request: pb.GetImageRequest, context: Context) -> pb.GetImageResponse:
+        """Returns one image with its bytes."""
+        image_id = checks.identifier(request.image_id, "image_id")
+        image = await self._committed(lambda session: images.find(session, image_id))
+        return pb.GetImageResponse(image=images.message(image), content=await images.content(image))
+
+    async def ExportDataset(
+        self, request: pb.ExportDatasetRequest, context: Context
+    ) -> AsyncIterator[pb.ExportDatasetResponse]:
+        """Streams a project's labels as a dataset file in parts."""
+        project = checks.project(request.project)
+        export_format = checks.export_format(request.format)
+        samples = await self._committed(
+            lambda session: export.dataset(session, project, reviewed_only=request.reviewed_only)
+        )
+        content = await asyncio.to_thread(export.encode, samples, export_format)
+        last = (len(content) - 1) // CHUNK * CHUNK
+        for start in range(0, last, CHUNK):
+            yield pb.ExportDatasetResponse(chunk=content[start : start + CHUNK])
+        yield pb.ExportDatasetResponse(
+            chunk=content[last:],
+            digest=await asyncio.to_thread(export.digest, samples),
+            row_count=len(samples),
+        )
+
+    async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
+        """Returns the counts of a project."""
+        project = checks.project(request.project)
+        return await self._committed(lambda session: statistics.counts(session, project, _now()))
+
+    async def _committed(self, work: Callable[[AsyncSession], Awaitable[Answer]]) -> Answer:
+        return await committed(self._database, work)
+
+    async def _count_open_tasks(self) -> None:
+        while True:
+            try:
+                for project, count in (await self._committed(statistics.open_tasks)).items():
+                    OPEN_TASKS.labels(project).set(count)
+            except (SQLAlchemyError, OSError):
+                _log.exception("open tasks could not be counted")
+            await asyncio.sleep(_COUNT_EVERY)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
