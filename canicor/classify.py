@@ -88,7 +88,7 @@ def run(paths: list[Path], *, model: str, as_json: bool, deadline: float) -> boo
             if isinstance(outcome.error, _FATAL):
                 raise outcome.error
     if not as_json:
-        _show(outcomes)
+        show(outcomes, Console(file=sys.stdout))
     return all(outcome.error is None for outcome in outcomes)
 
 
@@ -107,35 +107,42 @@ def classify_files(classifier: Classifier, files: Iterable[Path], model: str = "
         yield from pool.map(classify, files)
 
 
-def table(outcomes: Iterable[Outcome]) -> Table:
-    """Returns a table with a row per file."""
-    rows = Table("File", "Class", "VHS", "P(Small, Normal, Large)", "Decision", "Model")
+def show(outcomes: list[Outcome], console: Console) -> None:
+    """Prints a table with a row per file, then why files were referred or not answered, then the notices."""
+    console.print(_table(outcomes))
+    for outcome in outcomes:
+        for reason in _reasons(outcome):
+            console.print(f"{outcome.file.name}: {reason}", highlight=False, markup=False)
+    notices = dict.fromkeys(notice for one in outcomes if one.response for notice in one.response.notices)
+    for notice in notices:
+        console.print(notice, highlight=False)
+
+
+def _reasons(outcome: Outcome) -> list[str]:
+    if outcome.error is not None:
+        return [f"{outcome.error.status}. {outcome.error.message}"]
+    return list(outcome.record()["reasons"])
+
+
+def _table(outcomes: Iterable[Outcome]) -> Table:
+    rows = Table("File", "Class", "VHS", "Small, Normal, Large", "Decision", "Model")
     for outcome in outcomes:
         name = escape(outcome.file.name)
         record = outcome.record()
         if outcome.error is not None:
-            rows.add_row(name, "", "", "", f"[red]{outcome.error.status}[/] {escape(outcome.error.message)}", "")
+            rows.add_row(name, "", "", "", "[red]no answer[/]", "")
             continue
         colour = "green" if record["decision"] == "ACCEPT" else "yellow"
-        decision = " ".join([f"[{colour}]{record['decision']}[/]", *map(escape, record["reasons"])])
         probabilities = record["probabilities"] or {}
         rows.add_row(
             name,
             record["class"] or "-",
             _vhs_with_interval(outcome.response),
             ", ".join(f"{value:.2f}" for value in probabilities.values()) or "-",
-            decision,
+            f"[{colour}]{record['decision']}[/]",
             f"{record['model']}/{record['version']}",
         )
     return rows
-
-
-def _show(outcomes: list[Outcome]) -> None:
-    console = Console(file=sys.stdout)
-    console.print(table(outcomes))
-    notices = dict.fromkeys(notice for one in outcomes if one.response for notice in one.response.notices)
-    for notice in notices:
-        console.print(notice, highlight=False)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:
@@ -168,4 +175,4 @@ def _key_points(response: pb.ClassifyResponse) -> list[list[float]] | None:
 def _vhs_with_interval(response: pb.ClassifyResponse | None) -> str:
     if response is None or not response.HasField("vhs"):
         return "-"
-    return f"{response.vhs.value:.1f} ({response.vhs.lower:.1f} to {response.vhs.upper:.1f})"
+    return f"{response.vhs.value:.2f} ({response.vhs.lower:.2f} to {response.vhs.upper:.2f})"

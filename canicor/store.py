@@ -1,5 +1,6 @@
 """Objects by URL: one interface over folders, S3, GCS, Azure and memory, by obstore."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -10,7 +11,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
-from canicor.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from canicor.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound, Unavailable
 
 _SCHEMES = frozenset({"file", "s3", "gs", "az", "memory"})
 
@@ -97,6 +98,26 @@ def read(url: str) -> bytes:
     """
     folder, _, name = url.rpartition("/")
     return Store(folder).get(name)
+
+
+def read_checked(url: str, sha256: str) -> bytes:
+    """Returns the bytes of the object at a URL, which must be those that were written.
+
+    Args:
+        url: As `read` takes it.
+        sha256: Of the bytes, in lower-case hexadecimal.
+
+    Raises:
+        DataLoss: They are gone, or others.
+        Unavailable: The store does not answer.
+    """
+    try:
+        content = read(url)
+    except NotFound as error:
+        raise DataLoss("The object is gone from the store.", reason="OBJECT_GONE") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise DataLoss("The object is not what was stored: its checksum is off.", reason="CHECKSUM")
+    return content
 
 
 def file_url(path: Path) -> str:

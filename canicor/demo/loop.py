@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from canicor.classifier.v1 import classifier_pb2, model_admin_pb2
-from canicor.classify import Outcome, classify_files, table
+from canicor.classify import Outcome, classify_files, show
 from canicor.client import translated
 from canicor.demo import figures, labeller
 from canicor.demo.report import Specimen, write_report
@@ -230,14 +230,15 @@ def _rows(held_out: HeldOut) -> list[tuple[str, str]]:
 
 
 def _print(console: Console, held_out: HeldOut, outcomes: list[Outcome], report: Path) -> None:
-    figures_table = Table("On phantoms, against their exact key points", "")
+    figures_table = Table("Measured on phantoms, against their exact key points", "")
     for name, value in _rows(held_out):
         figures_table.add_row(name, value)
     console.print(figures_table)
     if outcomes:
-        console.print(table(outcomes))
-    for notice in held_out.specimens[0].answer.notices:
-        console.print(notice, highlight=False)
+        show(outcomes, console)
+    else:
+        for notice in held_out.specimens[0].answer.notices:
+            console.print(notice, highlight=False)
     console.print(f"Report: {report.as_uri()}", soft_wrap=True)
     console.print("Next: `canicor serve classifier`, then `canicor classify FILE`.", highlight=False)
 

@@ -1,7 +1,6 @@
 """The generator's RPCs: messages in, messages out."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from canicor.errors import DataLoss, FailedPrecondition, NotFound, Unavailable
+from canicor.errors import FailedPrecondition, Unavailable
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.generator.v1.generator_pb2_grpc import (
     GeneratorServiceServicer,
     add_GeneratorServiceServicer_to_server,
 )
-from canicor.store import Store
+from canicor.store import Store, read_checked
 from services.generator.batches import Batches
 from services.generator.changes import Changes
 from services.generator.executor import LocalExecutor
@@ -158,8 +157,8 @@ class GeneratorService(GeneratorServiceServicer):
         """Reads one image and checks its bytes."""
         batch = await self._batches.get(checked_batch_id(request.batch_id))
         image = await self._batches.image(batch, request.index)
-        content = await asyncio.to_thread(_checked_content, self._store, image)
         message = self._stored_image(batch.id, batch.request.options.backend, image)
+        content = await asyncio.to_thread(read_checked, message.url, message.sha256)
         return pb.GetImageResponse(image=message, content=content)
 
     async def Generate(self, request: pb.GenerateRequest, context: _Context) -> AsyncIterator[pb.GenerateResponse]:
@@ -183,13 +182,3 @@ class GeneratorService(GeneratorServiceServicer):
 
     def _stored_image(self, batch_id: str, backend: str, image: ImageRecord) -> pb.Image:
         return image_message(image, backend, batch_id, self._store.url(image.key))
-
-
-def _checked_content(store: Store, image: ImageRecord) -> bytes:
-    try:
-        content = store.get(image.key)
-    except NotFound as error:
-        raise DataLoss("The image's file is gone from the object store.", reason="IMAGE_LOST") from error
-    if hashlib.sha256(content).hexdigest() != image.sha256:
-        raise DataLoss("The image's file is not what was stored: its checksum is off.", reason="IMAGE_CHANGED")
-    return content

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor import radiograph, store
-from canicor.errors import CanicorError, DataLoss, NotFound
+from canicor.errors import CanicorError, NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
 from services.labeling.tables import Image
 
@@ -78,13 +78,7 @@ async def content(image: Image) -> bytes:
         DataLoss: They are gone, or not the ones that were imported.
         Unavailable: The store does not answer.
     """
-    try:
-        data = await asyncio.to_thread(store.read, image.url)
-    except NotFound as error:
-        raise DataLoss("The image's bytes are gone from the object store.", reason="IMAGE_GONE") from error
-    if hashlib.sha256(data).hexdigest() != image.sha256:
-        raise DataLoss("The image's bytes are not the ones that were imported.", reason="CHECKSUM")
-    return data
+    return await asyncio.to_thread(store.read_checked, image.url, image.sha256)
 
 
 def message(image: Image) -> pb.Image:

@@ -1,9 +1,10 @@
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from canicor import store
-from canicor.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from canicor.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound, Unavailable
 from canicor.store import Store, file_url
 
 
@@ -76,3 +77,15 @@ def test_says_when_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable):
         Store(file_url(tmp_path / "file")).put("a", b"")
+
+
+def test_reads_only_what_was_written(objects: Store) -> None:
+    objects.put("a", b"bytes")
+    digest = hashlib.sha256(b"bytes").hexdigest()
+    assert store.read_checked(objects.url("a"), digest) == b"bytes"
+    objects.put("a", b"other")
+    with pytest.raises(DataLoss, match="checksum"):
+        store.read_checked(objects.url("a"), digest)
+    objects.delete("a")
+    with pytest.raises(DataLoss, match="gone"):
+        store.read_checked(objects.url("a"), digest)

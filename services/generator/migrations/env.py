@@ -1,6 +1,8 @@
+"""Runs the migrations on the connection that services.runtime.database opened."""
+
 from alembic import context
 
-connection = context.config.attributes["connection"]
-context.configure(connection=connection, version_table=context.config.attributes["version_table"])
+attributes = context.config.attributes
+context.configure(connection=attributes["connection"], version_table=attributes["version_table"])
 with context.begin_transaction():
     context.run_migrations()

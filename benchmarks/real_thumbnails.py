@@ -1,0 +1,81 @@
+"""What a key-point model is worth on 50 real radiographs: `python benchmarks/real_thumbnails.py [NAME[/VERSION]]`.
+
+The thumbnails lie outside the repository, in ../shared/radiographs. Their labels are good to about 0.3 vertebrae
+and the measurement lines on them were painted over: this shows whether a model carries over, not how exact it is.
+"""
+
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository
+from canicor.model_input import fit
+from canicor.radiograph import decode
+from canicor.settings import Settings
+from canicor.vhs import KeyPoints, heart_size, measure
+
+FOLDER = Path(__file__).parents[2] / "shared" / "radiographs"
+RESAMPLES = 2000
+
+
+def bundle(name: str, version: str) -> Bundle:
+    repository = ModelRepository(Settings().models)
+    found = repository.read(name, version or repository.aliases(name).aliases.get(Alias.PRODUCTION, "none"))
+    if found.info.kind is not ModelKind.KEYPOINTS:
+        sys.exit(f"{name} is no key-point model.")
+    return found
+
+
+def measured_by(model: Bundle, files: list[Path]) -> NDArray[np.float64]:
+    """Returns the VHS of each file."""
+    session = onnxruntime.InferenceSession(model.model, providers=["CPUExecutionProvider"])
+    spec = model.info.input
+    found = []
+    for file in files:
+        radiograph = decode(file.read_bytes())
+        pixels, placement = fit(radiograph, spec.height, spec.width, spec.resize)
+        (points,) = session.run(["key_points"], {"images": pixels[np.newaxis]})
+        found.append(
+            measure(KeyPoints.from_array(placement.to_radiograph(points[0])), radiograph.pixel_aspect).vhs
+        )
+    return np.array(found)
+
+
+def line(what: str, statistic: Callable[[NDArray[np.intp]], float], count: int) -> str:
+    """Returns a figure of some of the images, given by their indices, with its 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    draws = [statistic(rng.integers(count, size=count)) for _ in range(RESAMPLES)]
+    lower, upper = np.quantile(draws, (0.025, 0.975))
+    return f"{what}: {statistic(np.arange(count)):.3f} ({lower:.3f} to {upper:.3f}), {count} images"
+
+
+def main() -> None:
+    if not FOLDER.is_dir():
+        print("There is no ../shared/radiographs: nothing to measure.")
+        return
+    name, _, version = (sys.argv[1] if len(sys.argv) > 1 else "vhs-keypoints").partition("/")
+    model = bundle(name, version)
+    with (FOLDER / "thumbnails.csv").open() as file:
+        # One thumbnail could not be measured.
+        rows = [row for row in csv.DictReader(file) if row["vhs"]]
+    stated = np.array([float(row["vhs"]) for row in rows])
+    found = measured_by(model, [FOLDER / row["file"] for row in rows])
+    errors = found - stated
+    clear = [i for i, row in enumerate(rows) if row["class"] != "ambiguous"]
+    right = np.array([heart_size(found[i]) == rows[i]["class"] for i in clear])
+    guesses = np.abs(stated - np.median(stated))
+    print(f"{model.name}/{model.version}, trained on {', '.join(model.info.training_origins)}")
+    print(line("mean absolute VHS error", lambda some: float(np.abs(errors[some]).mean()), len(rows)))
+    print(line("the same, always guessing the median", lambda some: float(guesses[some].mean()), len(rows)))
+    print(line("bias", lambda some: float(errors[some].mean()), len(rows)))
+    print(line("correlation", lambda some: float(np.corrcoef(found[some], stated[some])[0, 1]), len(rows)))
+    print(line("class accuracy, ambiguous left out", lambda some: float(right[some].mean()), len(clear)))
+
+
+if __name__ == "__main__":
+    main()

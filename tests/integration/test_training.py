@@ -1,0 +1,178 @@
+"""`canicor train` from a manifest to bundles that load and answer."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from canicor import manifest, phantom
+from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository
+from canicor.errors import CanicorError, DataLoss, InvalidArgument, NotFound
+from canicor.manifest import Origin, Row
+from canicor.settings import Settings
+from canicor.store import Store, file_url
+from canicor.vhs import HEART_SIZES, heart_size
+from training.commands import app
+
+PHANTOMS = 42
+
+
+def write_manifest(folder: Path, rows: list[Row]) -> Path:
+    path = folder / "manifest.parquet"
+    path.write_bytes(manifest.write(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    store = Store(file_url(tmp_path_factory.mktemp("images")))
+    made = []
+    for index in range(PHANTOMS):
+        drawn = phantom.draw(5, index, heart_size=HEART_SIZES[index % 3], width=160, height=128)
+        buffer = io.BytesIO()
+        Image.fromarray(drawn.pixels).save(buffer, "PNG")
+        store.put(f"{index}.png", buffer.getvalue())
+        made.append(
+            Row(
+                image_url=store.url(f"{index}.png"),
+                image_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+                origin=Origin.PHANTOM,
+                batch_id="batch",
+                batch_index=index,
+                batch_seed=5,
+                subject_id=f"batch-{index}",
+                split="",
+                key_points=drawn.key_points,
+                pixel_aspect=1.0,
+                vhs=drawn.vhs,
+                heart_size=heart_size(drawn.vhs),
+                labeller="phantom",
+                review_state="approved",
+            )
+        )
+    return made
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CANICOR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict, ModelRepository]]:
+    with pytest.MonkeyPatch.context() as environment:
+        folder = tmp_path_factory.mktemp("trained")
+        environment.setenv("CANICOR_HOME", str(folder))
+        out = run("fit", write_manifest(folder, rows), "--epochs", "2", "--size", "96", "--json")
+        yield json.loads(out), ModelRepository(file_url(folder / "models"))
+
+
+def production(repository: ModelRepository, name: str) -> Bundle:
+    return repository.read(name, repository.aliases(name).aliases[Alias.PRODUCTION])
+
+
+def test_both_models_come_out_with_figures(trained: tuple[dict, ModelRepository]) -> None:
+    said, repository = trained
+    assert repository.names() == ["vhs-classifier", "vhs-keypoints"]
+    for model in said["models"]:
+        info = production(repository, model["name"]).info
+        assert model["version"] == "1"
+        assert model["metrics"] == info.model_dump(mode="json")["metrics"]
+        accuracy = info.metrics["accuracy"]
+        assert accuracy.lower <= accuracy.value <= accuracy.upper
+        assert info.training_origins == ("phantom",)
+        assert info.training_dataset_digest != info.test_dataset_digest
+        assert model["training_run"] == info.training_run
+    key_points = production(repository, "vhs-keypoints").info
+    assert key_points.kind is ModelKind.KEYPOINTS
+    assert key_points.vhs_half_width > 0
+    assert 0 < key_points.limits.min_peak < 1
+
+
+def test_the_bundles_answer_any_number_of_images(trained: tuple[dict, ModelRepository]) -> None:
+    _, repository = trained
+    for count in (1, 3):
+        images = np.random.default_rng(0).integers(0, 256, (count, 64, 96), dtype=np.uint8)
+        session = onnxruntime.InferenceSession(production(repository, "vhs-keypoints").model)
+        points, peaks = session.run(["key_points", "peaks"], {"images": images})
+        assert (points.shape, points.dtype) == ((count, 6, 2), np.float32)
+        assert (peaks.shape, peaks.dtype) == ((count, 6), np.float32)
+        session = onnxruntime.InferenceSession(production(repository, "vhs-classifier").model)
+        (probabilities,) = session.run(["probabilities"], {"images": images})
+        assert (probabilities.shape, probabilities.dtype) == ((count, 3), np.float32)
+        assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(trained: tuple[dict, ModelRepository]) -> None:
+    card = production(trained[1], "vhs-keypoints").card
+    assert "Trained on phantoms only" in card
+    assert "Not cleared for diagnosis" in card
+    assert "| vhs_mae |" in card
+
+
+def test_the_same_seed_gives_the_same_model(rows: list[Row], tmp_path: Path, home: Path) -> None:
+    path = write_manifest(tmp_path, rows)
+    for seed in ("3", "3", "4"):
+        run("fit", path, "--kind", "keypoints", "--epochs", "1", "--size", "64", "--seed", seed)
+    repository = ModelRepository(Settings().models)
+    one, two, three = (repository.read("vhs-keypoints", version) for version in "123")
+    assert one.model == two.model
+    assert one.info.metrics == two.info.metrics
+    assert one.model != three.model
+
+
+def test_models_lists_the_repository(
+    trained: tuple[dict, ModelRepository], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = run("models").splitlines()
+    assert any("vhs-keypoints" in line and "production" in line and "phantom" in line for line in lines)
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    code = "import sys, training.commands; print('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
+
+
+def test_bad_input_is_one_error_and_leaves_nothing(rows: list[Row], tmp_path: Path, home: Path) -> None:
+    (tmp_path / "text.parquet").write_text("no manifest")
+    with pytest.raises(InvalidArgument, match="no dataset manifest"):
+        run("fit", tmp_path / "text.parquet")
+    with pytest.raises(NotFound):
+        run("fit", tmp_path / "none.parquet")
+    for size in ("100", "32"):
+        with pytest.raises(InvalidArgument, match="multiple of 32 from 64"):
+            run("fit", write_manifest(tmp_path, rows), "--size", size)
+    with pytest.raises(InvalidArgument, match="no model name"):
+        run("fit", write_manifest(tmp_path, rows), "--name-prefix", "Not A Name")
+    bad: list[tuple[list[Row], type[CanicorError]]] = [
+        ([], InvalidArgument),
+        (rows[:10], InvalidArgument),
+        ([*rows[:-1], replace(rows[-1], image_url=rows[-1].image_url + "x")], DataLoss),
+        ([*rows[:-1], replace(rows[-1], image_sha256="0" * 64)], DataLoss),
+    ]
+    for some, error in bad:
+        with pytest.raises(error):
+            run("fit", write_manifest(tmp_path, some), "--size", "64", "--epochs", "1")
+    assert not home.exists()

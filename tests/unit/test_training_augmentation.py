@@ -1,0 +1,73 @@
+"""Points move with the pixels, and no change changes VHS."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator
+
+from canicor.vhs import KeyPoints, measure
+from training.augmentation import Strength, augment
+
+STILL = Strength(rotation=0, scale=1, shift=0, gamma=1, contrast=0, brightness=0, noise=0, blur=0)
+MOTION = Strength(gamma=1, contrast=0, brightness=0, noise=0, blur=0)
+POINTS = torch.tensor([[60.0, 40.0], [80.0, 75.0], [50.0, 65.0], [85.0, 50.0], [45.0, 30.0], [90.0, 25.0]])
+
+
+def blobs(points: torch.Tensor, height: int = 112, width: int = 144) -> torch.Tensor:
+    """One image [6, height, width] per point, each with a bright blob of 2 pixels' deviation on it."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    squared = (x - points[:, 0, None, None]) ** 2 + (y - points[:, 1, None, None]) ** 2
+    return (255 * torch.exp(-squared / 8)).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_points_move_with_the_pixels(seed: int) -> None:
+    # Six copies of the six points, each image showing one of them.
+    images, points = augment(blobs(POINTS), POINTS.expand(6, 6, 2), MOTION, Generator().manual_seed(seed))
+    for index, image in enumerate(images.numpy()):
+        y, x = np.indices(image.shape)
+        centre = [(image * x).sum() / image.sum(), (image * y).sum() / image.sum()]
+        assert centre == pytest.approx(points[index, index].tolist(), abs=0.1)
+
+
+def test_motion_leaves_vhs_as_it_was() -> None:
+    images = torch.zeros(50, 112, 144, dtype=torch.uint8)
+    _, moved = augment(images, POINTS.expand(50, 6, 2), Strength(), Generator().manual_seed(1))
+    wanted = measure(KeyPoints.from_array(POINTS.numpy())).vhs
+    found = [measure(KeyPoints.from_array(points)).vhs for points in moved.numpy()]
+    assert found == pytest.approx([wanted] * 50, rel=1e-5)
+    assert (moved - POINTS).abs().amax() > 5
+
+
+def test_points_stay_inside_the_image() -> None:
+    near_edge = POINTS - POINTS.amin(0) + 2
+    images = torch.zeros(200, 112, 144, dtype=torch.uint8)
+    _, moved = augment(images, near_edge.expand(200, 6, 2), Strength(), Generator().manual_seed(2))
+    assert moved.amin() >= -1e-3
+    assert bool((moved.amax(dim=(0, 1)) <= torch.tensor([143.001, 111.001])).all())
+
+
+def test_no_strength_changes_nothing() -> None:
+    image = torch.randint(0, 256, (2, 112, 144), dtype=torch.uint8, generator=Generator().manual_seed(3))
+    changed, points = augment(image, POINTS.expand(2, 6, 2), STILL, Generator().manual_seed(4))
+    assert torch.allclose(changed, image.float(), atol=0.1)
+    assert torch.allclose(points, POINTS.expand(2, 6, 2), atol=1e-3)
+
+
+def test_exposure_noise_and_blur_keep_the_range_and_move_nothing() -> None:
+    strength = Strength(rotation=0, scale=1, shift=0)
+    images = blobs(POINTS)
+    changed, points = augment(images, POINTS.expand(6, 6, 2), strength, Generator().manual_seed(5))
+    assert changed.amin() >= 0
+    assert changed.amax() <= 255
+    assert (changed - images).abs().mean() > 1
+    assert torch.allclose(points, POINTS.expand(6, 6, 2), atol=1e-3)
+
+
+def test_the_same_generator_gives_the_same_images() -> None:
+    first, second = (
+        augment(blobs(POINTS), POINTS.expand(6, 6, 2), Strength(), Generator().manual_seed(6))[0] for _ in "ab"
+    )
+    other, _ = augment(blobs(POINTS), POINTS.expand(6, 6, 2), Strength(), Generator().manual_seed(7))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)

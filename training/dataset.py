@@ -1,0 +1,197 @@
+"""Manifest -> splits -> arrays a model can be fitted on."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canicor import store
+from canicor.errors import CanicorError, InvalidArgument
+from canicor.manifest import Row
+from canicor.model_input import Placement, ResizeRule, fit
+from canicor.radiograph import decode
+from canicor.vhs import HEART_SIZES, KeyPoints, measure
+
+SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+"""The share of each split, as in the study."""
+
+FEWEST_IMAGES = 20
+"""With fewer, the validation split would be one image."""
+
+RESIZE = ResizeRule.LETTERBOX
+"""Keeps the aspect: VHS compares lengths of different directions."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images of one split, at a model's input size.
+
+    Attributes:
+        rows: Their rows in the manifest.
+        pixels: uint8 [N, height, width].
+        placements: Where each radiograph lies in its input.
+        points: float32 [N, 6, 2] key points in input pixels.
+        classes: int64 [N], index into `HEART_SIZES`.
+    """
+
+    rows: tuple[Row, ...]
+    pixels: NDArray[np.uint8]
+    placements: tuple[Placement, ...]
+    points: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+    @classmethod
+    def load(cls, rows: Sequence[Row], height: int, width: int, loaded: Callable[[], None]) -> Self:
+        """Reads, checks, decodes and fits every image; `loaded` is called after each.
+
+        Raises:
+            NotFound: An image is missing.
+            DataLoss: An image's bytes are not those that were labelled.
+            InvalidArgument: An image is no radiograph.
+        """
+        fitted = []
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for one in threads.map(lambda row: _load(row, height, width), rows):
+                fitted.append(one)
+                loaded()
+        placements = tuple(placement for _, placement in fitted)
+        points = [place.to_input(row.key_points.xy) for row, place in zip(rows, placements, strict=True)]
+        return cls(
+            rows=tuple(rows),
+            pixels=np.stack([pixels for pixels, _ in fitted]),
+            placements=placements,
+            points=np.array(points, dtype=np.float32),
+            classes=np.array([HEART_SIZES.index(row.heart_size) for row in rows], dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def key_points_of(self, predicted: NDArray[np.floating]) -> list[KeyPoints]:
+        """Carries predictions [N, 6, 2] from input pixels into each radiograph's own."""
+        return [
+            KeyPoints.from_array(place.to_radiograph(points))
+            for place, points in zip(self.placements, predicted, strict=True)
+        ]
+
+    def vhs_of(self, predicted: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Returns the VHS [N] of predictions [N, 6, 2] in input pixels, measured in the radiographs' pixels."""
+        key_points = self.key_points_of(predicted)
+        spacings = [(row.pixel_aspect, 1.0) for row in self.rows]
+        return np.array([measure(one, spacing).vhs for one, spacing in zip(key_points, spacings, strict=True)])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three splits."""
+
+    train: Images
+    validation: Images
+    test: Images
+
+    @classmethod
+    def load(cls, rows: Sequence[Row], height: int, width: int, progress: Progress) -> Self:
+        """Loads the images of rows whose split is filled in; raises as `Images.load`."""
+        done = 0
+
+        def loaded() -> None:
+            nonlocal done
+            done += 1
+            progress("Reading images", done, len(rows))
+
+        return cls(*(Images.load([r for r in rows if r.split == one], height, width, loaded) for one in SPLITS))
+
+
+def split(rows: Sequence[Row], seed: int) -> list[Row]:
+    """Fills in the split where it is empty: `SPLITS` within each class, every dog in one split only.
+
+    A row whose dog is in a split already joins it. An image without a subject is its own dog.
+
+    Args:
+        rows: Of a manifest.
+        seed: The same rows and seed give the same splits.
+
+    Raises:
+        InvalidArgument: There are too few images, a split is unknown, a dog is in two splits, a split comes out
+            empty, or a class has no image to train on.
+    """
+    if len(rows) < FEWEST_IMAGES:
+        raise _bad_dataset(f"The manifest holds {len(rows)} images: training needs at least {FEWEST_IMAGES}.")
+    dogs: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        dogs[subject(row)].append(row)
+    splits = {dog: _stated_split(dog, images) for dog, images in dogs.items()}
+    for heart_size in HEART_SIZES:
+        members = [dog for dog in sorted(dogs) if _class_of(dogs[dog]) == heart_size]
+        _assign(members, dogs, splits, np.random.default_rng([seed, HEART_SIZES.index(heart_size)]))
+    filled = [replace(row, split=splits[subject(row)]) for row in rows]
+    _check_splits(filled)
+    return filled
+
+
+def subject(row: Row) -> str:
+    """Returns the dog; one of its own for an image that names none, shared by its copies."""
+    return row.subject_id or f"image {row.image_sha256}"
+
+
+def _assign(
+    members: list[str], dogs: dict[str, list[Row]], splits: dict[str, str], rng: np.random.Generator
+) -> None:
+    """Gives every dog without a split to the one that is furthest behind its share of the class's images."""
+    total = sum(len(dogs[dog]) for dog in members)
+    behind = {name: share * total for name, share in SPLITS.items()}
+    for dog in members:
+        if splits[dog]:
+            behind[splits[dog]] -= len(dogs[dog])
+    for index in rng.permutation(len(members)):
+        dog = members[index]
+        if not splits[dog]:
+            splits[dog] = max(SPLITS, key=lambda name: behind[name])
+            behind[splits[dog]] -= len(dogs[dog])
+
+
+def _class_of(images: Iterable[Row]) -> str:
+    """Returns the class that most of a dog's images have."""
+    counts = Counter(row.heart_size for row in images)
+    return max(HEART_SIZES, key=lambda heart_size: counts[heart_size])
+
+
+def _stated_split(dog: str, images: Iterable[Row]) -> str:
+    stated = sorted({row.split for row in images} - {""})
+    if unknown := set(stated) - set(SPLITS):
+        raise _bad_dataset(
+            f"The manifest names a split {unknown.pop()!r}: use {', '.join(SPLITS)} or leave it empty."
+        )
+    if len(stated) > 1:
+        raise _bad_dataset(f"Subject {dog!r} is in the splits {' and '.join(stated)}: a dog belongs to one only.")
+    return stated[0] if stated else ""
+
+
+def _check_splits(rows: Iterable[Row]) -> None:
+    counts = Counter((row.split, row.heart_size) for row in rows)
+    for heart_size in HEART_SIZES:
+        if not counts["train", heart_size]:
+            raise _bad_dataset(f"There is no {heart_size} heart to train on: label or generate some.")
+    for name in SPLITS:
+        if not any(counts[name, heart_size] for heart_size in HEART_SIZES):
+            raise _bad_dataset(f"The {name} split is empty: label more images, of more dogs.")
+
+
+def _load(row: Row, height: int, width: int) -> tuple[NDArray[np.uint8], Placement]:
+    try:
+        content = store.read_checked(row.image_url, row.image_sha256)
+        return fit(decode(content), height, width, RESIZE)
+    except CanicorError as error:
+        raise type(error)(f"{row.image_url}: {error.message}", reason=error.reason) from error
+
+
+def _bad_dataset(message: str) -> InvalidArgument:
+    return InvalidArgument(message, reason="BAD_DATASET", field="manifest")

@@ -1,0 +1,133 @@
+"""The networks: one convolutional encoder, and on it a head for six heat maps or for three classes.
+
+All take uint8 or float [N, height, width] grey images from 0 to 255 and hold their normalisation, so that training
+and serving cannot drift apart. Sides are multiples of `STRIDE`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from canicor.vhs import HEART_SIZES, KEY_POINT_NAMES
+
+STRIDE = 32
+"""Input pixels per cell of the encoder's coarsest map."""
+
+HEAT_MAP_STRIDE = 4
+"""Input pixels per cell of a heat map."""
+
+HEAT_MAP_SIGMA = 1.0
+"""Standard deviation of a key point's target, in cells."""
+
+_WIDTHS = (16, 24, 48, 96, 128)
+_DECODER_WIDTH = 48
+
+# Mean and standard deviation of a chest radiograph's grey values: near enough, batch normalisation does the rest.
+_GREY_MEAN, _GREY_DEVIATION = 110.0, 64.0
+
+
+class Encoder(nn.Module):
+    """Maps at 1/2, 1/4, ... 1/`STRIDE` of the input, coarser and wider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs = (1, *_WIDTHS)
+        self.stages = nn.ModuleList(
+            nn.Sequential(_convolution(inputs[i], width, step=2), *([_Residual(width)] if i > 1 else []))
+            for i, width in enumerate(_WIDTHS)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Takes [N, height, width] and returns the maps [N, width, rows, columns], finest first."""
+        maps = [((images.float() - _GREY_MEAN) / _GREY_DEVIATION).unsqueeze(1)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+
+class KeyPointNetwork(nn.Module):
+    """Six heat maps, each a probability over its cells; a key point is its map's mean position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:])
+        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in _WIDTHS[2:])
+        self.head = nn.Conv2d(_DECODER_WIDTH, len(KEY_POINT_NAMES), 1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Takes [N, height, width] and returns the heat maps' logits [N, 6, rows, columns]."""
+        maps = [lateral(one) for lateral, one in zip(self.laterals, self.encoder(images)[1:], strict=True)]
+        decoded = maps.pop()
+        for smooth in self.smoothing:
+            decoded = smooth(F.interpolate(decoded, scale_factor=2.0) + maps.pop())
+        logits: Tensor = self.head(decoded)
+        return logits
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes [N, height, width].
+
+        Returns:
+            key_points [N, 6, 2] (x, y) in input pixels, centres at integers; and peaks [N, 6] from 0 to 1, the
+            highest cell of each map over that of a target centred on its cell.
+        """
+        logits = self.logits(images)
+        return decode(logits), peaks(logits)
+
+
+class ClassNetwork(nn.Module):
+    """Three classes from the mean of the encoder's coarsest map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(_WIDTHS[-1], len(HEART_SIZES)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Takes [N, height, width] and returns logits [N, 3]."""
+        logits: Tensor = self.head(self.encoder(images)[-1].mean(dim=(2, 3)))
+        return logits
+
+
+def decode(logits: Tensor) -> Tensor:
+    """Returns the mean position (x, y) [..., 2] in input pixels of heat maps' logits [..., rows, columns]."""
+    probability = logits.flatten(-2).softmax(-1).reshape(logits.shape)
+    x = (probability.sum(-2) * _centres(logits.shape[-1])).sum(-1)
+    y = (probability.sum(-1) * _centres(logits.shape[-2])).sum(-1)
+    return torch.stack((x, y), dim=-1)
+
+
+def peaks(logits: Tensor) -> Tensor:
+    """Returns the highest cell [...] of heat maps, over the one of a target centred on its cell; at most 1."""
+    highest = logits.flatten(-2).softmax(-1).amax(-1)
+    return (highest * (2 * torch.pi * HEAT_MAP_SIGMA**2)).clamp(max=1.0)
+
+
+def targets(points: Tensor, rows: int, columns: int) -> Tensor:
+    """Returns the heat maps [..., rows, columns] that mark points [..., 2] in input pixels; each sums to 1."""
+    scale = HEAT_MAP_STRIDE * HEAT_MAP_SIGMA
+    across = -0.5 * ((_centres(columns) - points[..., 0:1]) / scale) ** 2
+    down = -0.5 * ((_centres(rows) - points[..., 1:2]) / scale) ** 2
+    return down.softmax(-1).unsqueeze(-1) * across.softmax(-1).unsqueeze(-2)
+
+
+def _centres(cells: int) -> Tensor:
+    """Returns where the cells' centres lie along an axis, in input pixels."""
+    return (torch.arange(cells, dtype=torch.float32) + 0.5) * HEAT_MAP_STRIDE - 0.5
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _convolution(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.relu(inputs + self.body(inputs))
+
+
+def _convolution(inputs: int, outputs: int, step: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
