@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/canicor demo $(FILES)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 
 lint: $(VENV)/.dev protos-check
 	$(BIN)/ruff check .
@@ -30,6 +30,7 @@ protos-check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/phantom.py
+	$(BIN)/python benchmarks/real_thumbnails.py
 
 clean:
 	rm -rf $(VENV) build dist

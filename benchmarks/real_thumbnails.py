@@ -25,7 +25,10 @@ RESAMPLES = 2000
 
 def bundle(name: str, version: str) -> Bundle:
     repository = ModelRepository(Settings().models)
-    found = repository.read(name, version or repository.aliases(name).aliases.get(Alias.PRODUCTION, "none"))
+    version = version or repository.aliases(name).aliases.get(Alias.PRODUCTION, "")
+    if not version:
+        sys.exit(f"There is no {name} in production: `canicor demo` makes one.")
+    found = repository.read(name, version)
     if found.info.kind is not ModelKind.KEYPOINTS:
         sys.exit(f"{name} is no key-point model.")
     return found

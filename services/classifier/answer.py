@@ -154,7 +154,7 @@ def _unfamiliar(peak: float, info: BundleInfo) -> list[Referral]:
     limit = info.limits.min_peak
     if peak >= limit:
         return []
-    message = f"A key point was found with a strength of {peak:.2f}, below the model's limit of {limit:.2f}."
+    message = f"A key point was found with a strength of {peak:.3f}, below the model's limit of {limit:.3f}."
     return [Referral(ReferralReason.OUT_OF_DISTRIBUTION, message)]
 
 
@@ -170,7 +170,7 @@ def _uncertain(probability: float, info: BundleInfo) -> list[Referral]:
     limit = info.limits.min_probability
     if probability >= limit:
         return []
-    message = f"The class has a probability of {probability:.2f}, below the model's limit of {limit:.2f}."
+    message = f"The class has a probability of {probability:.3f}, below the model's limit of {limit:.3f}."
     return [Referral(ReferralReason.LOW_CONFIDENCE, message)]
 
 

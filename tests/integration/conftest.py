@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,3 +145,41 @@ def until(condition: Callable[[], bool]) -> None:
         if condition():
             return
     raise AssertionError("the server never came there")
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Of the server's database: empty for its own SQLite file."""
+    on_postgresql = getattr(request, "param", "sqlite") == "postgresql"
+    return request.getfixturevalue("postgresql") if on_postgresql else ""
+
+
+@pytest.fixture
+def postgresql(postgresql_folder: Path) -> str:
+    """URL of a new database on a real PostgreSQL server."""
+    name = f"canicor_{uuid.uuid4().hex}"
+    subprocess.run(["createdb", "--host", postgresql_folder, "--username", "canicor", name], check=True)
+    return f"postgresql://canicor@/{name}?host={postgresql_folder}"
+
+
+@pytest.fixture(scope="session")
+def postgresql_folder() -> Iterator[Path]:
+    """Folder with the socket of a PostgreSQL server of this test run's own."""
+    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="canicor-"))
+    user: dict[str, Any] = {}
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        user = {"user": "nobody", "cwd": folder}
+        shutil.chown(folder, "nobody")
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **user)
+
+    data = str(folder / "data")
+    run("initdb", "--pgdata", data, "--username", "canicor", "--auth", "trust", "--no-sync")
+    options = f"-c listen_addresses= -c unix_socket_directories={folder}"
+    run("pg_ctl", "start", "--wait", "--pgdata", data, "--options", options, "--log", str(folder / "log"))
+    yield folder
+    run("pg_ctl", "stop", "--pgdata", data, "--mode", "immediate")
+    shutil.rmtree(folder)

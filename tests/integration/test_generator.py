@@ -40,8 +40,8 @@ LONG = 5000
 
 
 @pytest.fixture
-def generator(serve):
-    return serve("generator", CANICOR_WORKERS="2")
+def generator(serve, database_url):
+    return serve("generator", CANICOR_WORKERS="2", CANICOR_DATABASE_URL=database_url)
 
 
 @pytest.fixture
@@ -238,6 +238,7 @@ def test_a_cancelled_batch_keeps_its_images_and_makes_no_more(stub):
 # What goes wrong
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_a_server_killed_in_the_middle_loses_and_doubles_nothing(generator, stub):
     count = 40
     batch = created(stub, batch_request(count))

@@ -5,9 +5,6 @@ import csv
 import hashlib
 import io
 import json
-import shutil
-import subprocess
-import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -139,13 +136,6 @@ def tokens_file(tmp_path: Path) -> Path:
 
 
 on_both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Of the server's database: empty for its own SQLite file."""
-    on_postgresql = getattr(request, "param", "sqlite") == "postgresql"
-    return request.getfixturevalue("postgresql") if on_postgresql else ""
 
 
 @pytest.fixture
@@ -633,29 +623,6 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         url = request.getfixturevalue("postgresql")
     async with opened(url, MIGRATIONS) as engine:
         yield engine
-
-
-@pytest.fixture
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server of the test's own, on a socket in a folder of its own."""
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="canicor-"))
-    user: dict[str, str | int] = {}
-    if Path("/").owner() == "root" and folder.owner() == "root":  # PostgreSQL refuses to run as root
-        user = {"user": "nobody", "cwd": str(folder)}
-        shutil.chown(folder, "nobody")
-
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, **user)
-
-    data = str(folder / "data")
-    run("initdb", "--pgdata", data, "--username", "canicor", "--auth", "trust", "--no-sync")
-    options = f"-c listen_addresses= -c unix_socket_directories={folder}"
-    run("pg_ctl", "start", "--wait", "--pgdata", data, "--options", options, "--log", str(folder / "log"))
-    yield f"postgresql://canicor@/postgres?host={folder}"
-    run("pg_ctl", "stop", "--pgdata", data, "--mode", "immediate")
-    shutil.rmtree(folder)
 
 
 async def add(engine: AsyncEngine, count: int) -> None:
