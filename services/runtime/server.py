@@ -74,7 +74,8 @@ async def _serve(service: Service, settings: ServerSettings) -> None:
         await server.start()
         for name in ("", *service.names):
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-        _log.info("serving", service=settings.service, settings=settings.shown())
+        tokens = settings.tokens_file or settings.token_file
+        _log.info("serving", service=settings.service, tokens=str(tokens), settings=settings.shown())
         await stop.wait()
         _log.info("draining", service=settings.service, seconds=settings.drain_seconds)
         await checks.enter_graceful_shutdown()

@@ -31,7 +31,8 @@ from canicor.measurement.v1 import measurement_pb2
 from canicor.messages import key_points_from
 from canicor.vhs import measure
 from tests import toy_models
-from tests.integration.conftest import Server, until
+from tests.png import png
+from tests.servers import Server, until
 
 Serve = Callable[..., Server]
 
@@ -40,12 +41,6 @@ Serve = Callable[..., Server]
 def admin(server: Server) -> Iterator[ModelAdminServiceStub]:
     with server.channel() as channel:
         yield ModelAdminServiceStub(channel)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 class TestAnswer:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from canicor.bundle import ModelRepository
-from tests.integration.conftest import Server
+from tests.servers import Server
 
 SHARED = Path(__file__).parents[3] / "shared" / "radiographs"
 

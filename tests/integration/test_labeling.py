@@ -36,7 +36,7 @@ from canicor.vhs import KeyPoints
 from services.labeling import images, labels, tasks
 from services.labeling.tables import Base, Image, committed
 from services.runtime.database import opened
-from tests.integration.conftest import Server
+from tests.servers import Server
 
 PEOPLE = {
     "anna": "label",

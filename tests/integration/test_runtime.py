@@ -21,7 +21,7 @@ from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
 from canicor.client import Classifier
 from canicor.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unavailable
 from tests import toy_models
-from tests.integration.conftest import Server, until
+from tests.servers import Server, until
 
 Serve = Callable[..., Server]
 

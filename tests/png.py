@@ -1,0 +1,13 @@
+"""Pictures as files."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG file of uint8 pixels, [height, width] or [height, width, 3]."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
