@@ -1,6 +1,5 @@
 """What happens around every call, once: who calls, may he, how it ended, how long it took."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -88,27 +87,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, details: grpc.HandlerCallDetails, context: Context) -> AsyncIterator[None]:
         started = time.perf_counter()
-        code = "OK"
+        failure: CanicorError | None = None
+        code = "CANCELLED"
         try:
             self._admit(details)
             yield
+            code = "OK"
         except CanicorError as error:
-            code = error.status
-            await abort(context, error)
-        except asyncio.CancelledError:
-            code = "CANCELLED"
-            raise
+            failure, code = error, error.status
         except Exception:
-            code = Internal.status
             _log.exception("call failed", method=details.method)
-            await abort(context, Internal("The server failed; its log says why.", reason="INTERNAL"))
+            failure = Internal("The server failed; its log says why.", reason="INTERNAL")
+            code = failure.status
         finally:
-            _, service, method = details.method.split("/")
-            seconds = time.perf_counter() - started
-            CALLS.labels(service, method, code).inc()
-            CALL_SECONDS.labels(service, method).observe(seconds)
-            who = _caller.get(None)
-            _log.info("call", method=details.method, code=code, seconds=round(seconds, 4), caller=who and who.name)
+            # Before the caller learns of the end, so that he finds it counted.
+            _record(details.method, code, time.perf_counter() - started)
+        if failure is not None:
+            await abort(context, failure)
 
     def _admit(self, details: grpc.HandlerCallDetails) -> None:
         authorization = dict(details.invocation_metadata or ()).get("authorization")
@@ -118,3 +113,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if not allowed & who.roles:
             needed = " or ".join(sorted(allowed)) or "no role"
             raise PermissionDenied(f"This call needs the role {needed}.", reason="ROLE_MISSING")
+
+
+def _record(path: str, code: str, seconds: float) -> None:
+    _, service, method = path.split("/")
+    CALLS.labels(service, method, code).inc()
+    CALL_SECONDS.labels(service, method).observe(seconds)
+    who = _caller.get(None)
+    _log.info("call", method=path, code=code, seconds=round(seconds, 4), caller=who.name if who else None)
