@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository
+from canicor.bundle import INPUT, Alias, Bundle, ModelKind, ModelRepository
 from canicor.model_input import fit
+from canicor.onnx_runtime import open_session
 from canicor.radiograph import decode
 from canicor.settings import Settings
 from canicor.vhs import KeyPoints, heart_size, measure
@@ -36,13 +36,13 @@ def bundle(name: str, version: str) -> Bundle:
 
 def measured_by(model: Bundle, files: list[Path]) -> NDArray[np.float64]:
     """Returns the VHS of each file."""
-    session = onnxruntime.InferenceSession(model.model, providers=["CPUExecutionProvider"])
+    session = open_session(model.model)
     spec = model.info.input
     found = []
     for file in files:
         radiograph = decode(file.read_bytes())
         pixels, placement = fit(radiograph, spec.height, spec.width, spec.resize)
-        (points,) = session.run(["key_points"], {"images": pixels[np.newaxis]})
+        (points,) = session.run(["key_points"], {INPUT: pixels[np.newaxis]})
         found.append(
             measure(KeyPoints.from_array(placement.to_radiograph(points[0])), radiograph.pixel_aspect).vhs
         )

@@ -32,6 +32,17 @@ class ModelKind(StrEnum):
     KEYPOINTS = "keypoints"
 
 
+INPUT = "images"
+"""The graph's input: uint8 [N, height, width]."""
+
+OUTPUTS: dict[ModelKind, dict[str, tuple[int, ...]]] = {
+    ModelKind.CLASSIFIER: {"probabilities": (3,)},
+    ModelKind.KEYPOINTS: {"key_points": (6, 2), "peaks": (6,)},
+}
+"""The graph's outputs, float32 [N, ...], by kind: what follows N in the shape of each. `BundleInfo` says what they
+mean."""
+
+
 class Alias(StrEnum):
     """The names under which versions are served."""
 

@@ -5,14 +5,14 @@ import warnings
 from importlib.resources import files
 
 import numpy as np
-import onnxruntime
 import torch
 from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from canicor.bundle import BundleInfo, ModelKind
+from canicor.bundle import INPUT, OUTPUTS, BundleInfo, ModelKind
 from canicor.errors import FailedPrecondition
+from canicor.onnx_runtime import open_session
 from canicor.vhs import BAND_NOTICE
 from training.dataset import Images
 from training.evaluation import predict
@@ -22,9 +22,6 @@ OPSET = 18
 
 TOLERANCE = 1e-3
 """Largest difference between ONNX and torch, key points being counted in sides of the input."""
-
-OUTPUTS = {ModelKind.KEYPOINTS: ("key_points", "peaks"), ModelKind.CLASSIFIER: ("probabilities",)}
-"""The graph's outputs by kind."""
 
 
 class Probabilities(nn.Module):
@@ -58,9 +55,9 @@ def to_onnx(network: nn.Module, kind: ModelKind, height: int, width: int) -> byt
             buffer,  # type: ignore[arg-type]  # the stub forgets the buffers that this exporter takes
             dynamo=False,
             opset_version=OPSET,
-            input_names=["images"],
+            input_names=[INPUT],
             output_names=list(OUTPUTS[kind]),
-            dynamic_axes={name: {0: "N"} for name in ("images", *OUTPUTS[kind])},
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *OUTPUTS[kind])},
         )
     return buffer.getvalue()
 
@@ -71,8 +68,8 @@ def check_parity(model: bytes, network: nn.Module, kind: ModelKind, images: Imag
     Raises:
         FailedPrecondition: It is above `TOLERANCE`.
     """
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    exported = session.run(list(OUTPUTS[kind]), {"images": images.pixels})
+    session = open_session(model)
+    exported = session.run(list(OUTPUTS[kind]), {INPUT: images.pixels})
     own = predict(network, images)
     side = min(images.pixels.shape[1:]) if kind is ModelKind.KEYPOINTS else 1
     units = (side, 1)[: len(own)]

@@ -3,21 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 import structlog
 from numpy.typing import NDArray
 
-from canicor.bundle import Bundle, ModelKind
+from canicor.bundle import INPUT, OUTPUTS, Bundle
 from canicor.errors import FailedPrecondition
+from canicor.onnx_runtime import InferenceSession, open_session
 
 _log = structlog.get_logger("canicor.model")
-
-_INPUT = "images"
-# Outputs and the shape of each for one image, as `canicor.bundle.BundleInfo.kind` documents.
-_OUTPUTS: dict[ModelKind, dict[str, tuple[int, ...]]] = {
-    ModelKind.CLASSIFIER: {"probabilities": (3,)},
-    ModelKind.KEYPOINTS: {"key_points": (6, 2), "peaks": (6,)},
-}
 
 
 @dataclass(frozen=True)
@@ -62,8 +55,8 @@ class Model:
 
     def run(self, image: NDArray[np.uint8]) -> Output:
         """Runs one image, uint8 [height, width] of the bundle's input."""
-        names = list(_OUTPUTS[self.info.kind])
-        values = self._session.run(names, {_INPUT: image[None]})
+        names = list(OUTPUTS[self.info.kind])
+        values = self._session.run(names, {INPUT: image[None]})
         return Output(**{name: value[0] for name, value in zip(names, values, strict=True)})
 
     def _try(self) -> None:
@@ -72,7 +65,7 @@ class Model:
             output = self.run(np.zeros((height, width), np.uint8))
         except Exception as error:
             raise self._refused("does not run on an image of its stated size") from error
-        for name, shape in _OUTPUTS[self.info.kind].items():
+        for name, shape in OUTPUTS[self.info.kind].items():
             value = getattr(output, name)
             if value.shape != shape or not np.isfinite(value).all():
                 raise self._refused(f"gives {name} of shape {value.shape} or not finite, where {shape} is due")
@@ -81,21 +74,9 @@ class Model:
         return FailedPrecondition(f"The model {self.name}/{self.version} {why}.", reason="MODEL_REFUSED")
 
 
-def available_providers(preferred: tuple[str, ...]) -> list[str]:
-    """Returns the preferred execution providers that are installed; the CPU's where none is."""
-    installed = ort.get_available_providers()
-    chosen = [provider for provider in preferred if provider in installed]
-    return chosen or ["CPUExecutionProvider"]
-
-
-def _session(bundle: Bundle, preferred: tuple[str, ...], threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Spinning threads steal the cores from each other under load and under CPU limits.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = available_providers(preferred)
+def _session(bundle: Bundle, preferred: tuple[str, ...], threads: int) -> InferenceSession:
     try:
-        session = ort.InferenceSession(bundle.model, options, providers=providers)
+        session = open_session(bundle.model, preferred, threads)
     except Exception as error:
         raise FailedPrecondition(
             f"ONNX Runtime can't load the model {bundle.name}/{bundle.version}.", reason="MODEL_REFUSED"

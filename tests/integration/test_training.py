@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -19,6 +18,7 @@ from canicor import manifest, phantom
 from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository
 from canicor.errors import CanicorError, DataLoss, InvalidArgument, NotFound
 from canicor.manifest import Origin, Row
+from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
 from canicor.store import Store, file_url
 from canicor.vhs import HEART_SIZES, heart_size
@@ -111,11 +111,11 @@ def test_the_bundles_answer_any_number_of_images(trained: tuple[dict, ModelRepos
     _, repository = trained
     for count in (1, 3):
         images = np.random.default_rng(0).integers(0, 256, (count, 64, 96), dtype=np.uint8)
-        session = onnxruntime.InferenceSession(production(repository, "vhs-keypoints").model)
+        session = open_session(production(repository, "vhs-keypoints").model)
         points, peaks = session.run(["key_points", "peaks"], {"images": images})
         assert (points.shape, points.dtype) == ((count, 6, 2), np.float32)
         assert (peaks.shape, peaks.dtype) == ((count, 6), np.float32)
-        session = onnxruntime.InferenceSession(production(repository, "vhs-classifier").model)
+        session = open_session(production(repository, "vhs-classifier").model)
         (probabilities,) = session.run(["probabilities"], {"images": images})
         assert (probabilities.shape, probabilities.dtype) == ((count, 3), np.float32)
         assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
