@@ -1,14 +1,14 @@
 """ONNX Runtime, the one way in: its telemetry is off.
 
 Since 1.29 its Linux builds report each session, with hashes of the model, to their maker unless this variable is
-set before the imp A hospital's server reports to nobody.
+set before the import. A hospital's server reports to nobody.
 """
 
 import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from onnxruntime import InferenceSession, SessionOptions, get_available_providers  # noqa: E402
+from onnxruntime import InferenceSession, SessionOptions, get_available_providers
 
 __all__ = ["CPU", "InferenceSession", "available_providers", "open_session"]
 
