@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.client import Classifier
@@ -125,7 +125,7 @@ def _reasons(outcome: Outcome) -> list[str]:
 
 
 def _table(outcomes: Iterable[Outcome]) -> Table:
-    rows = Table("File", "Class", "VHS", "Small, Normal, Large", "Decision", "Model")
+    rows = Table(Column("File", overflow="fold"), "Class", "VHS", "Small, Normal, Large", "Decision", "Model")
     for outcome in outcomes:
         name = escape(outcome.file.name)
         record = outcome.record()
