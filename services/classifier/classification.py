@@ -7,6 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
 
 from canicor.errors import DeadlineExceeded, ResourceExhausted
 from canicor.model_input import fit
@@ -14,6 +19,8 @@ from canicor.radiograph import Radiograph, decode
 from services.classifier.answer import Answer, answer
 from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
 from services.classifier.model import Model
+
+Result = TypeVar("Result")
 
 RETRY_SECONDS = 1.0
 """When to come back after a full queue."""
@@ -59,6 +66,26 @@ class Classifications:
             CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
                 DeadlineExceeded where no time was left when its turn came.
         """
+        done = await self._worked(partial(_classify, image, model, time_left, time.perf_counter()))
+        _count(done)
+        return done
+
+    async def infer(
+        self, images: NDArray[np.uint8], model: Model, time_left: Callable[[], float]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Runs a model's graph on prepared inputs.
+
+        Args:
+            images: uint8 [N, height, width] of the bundle's input.
+            model: Runs.
+            time_left: As for `classify`.
+
+        Raises:
+            ResourceExhausted, DeadlineExceeded: As `classify`.
+        """
+        return await self._worked(partial(_infer, images, model, time_left))
+
+    async def _worked(self, work: Callable[[], Result]) -> Result:
         if self._waiting >= self._max_waiting:
             SHED.inc()
             raise ResourceExhausted(
@@ -69,23 +96,41 @@ class Classifications:
         self._waiting += 1
         WAITING.set(self._waiting)
         try:
-            work = partial(_classify, image, model, time_left, time.perf_counter())
-            done = await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self._waiting -= 1
             WAITING.set(self._waiting)
-        _count(done)
-        return done
 
     def close(self) -> None:
         """Waits for the work under way."""
         self._pool.shutdown(cancel_futures=True)
 
 
-def _classify(image: bytes, model: Model, time_left: Callable[[], float], arrived: float) -> Classification:
-    started = time.perf_counter()
+def time_left(context: "grpc.aio.ServicerContext[Any, Any]") -> Callable[[], float]:
+    """Returns what tells how many seconds a call has left; infinite where its caller set no deadline."""
+
+    def left() -> float:
+        remaining = context.time_remaining()
+        return float("inf") if remaining is None else remaining
+
+    return left
+
+
+def _infer(
+    images: NDArray[np.uint8], model: Model, time_left: Callable[[], float]
+) -> dict[str, NDArray[np.float32]]:
+    _check_time(time_left)
+    return model.infer(images)
+
+
+def _check_time(time_left: Callable[[], float]) -> None:
     if time_left() <= 0:
         raise DeadlineExceeded("The deadline passed before work on this radiograph began.", reason="DEADLINE")
+
+
+def _classify(image: bytes, model: Model, time_left: Callable[[], float], arrived: float) -> Classification:
+    started = time.perf_counter()
+    _check_time(time_left)
     radiograph = decode(image)
     size = model.info.input
     pixels, placement = fit(radiograph, size.height, size.width, size.resize)

@@ -55,9 +55,12 @@ class Model:
 
     def run(self, image: NDArray[np.uint8]) -> Output:
         """Runs one image, uint8 [height, width] of the bundle's input."""
+        return Output(**{name: value[0] for name, value in self.infer(image[None]).items()})
+
+    def infer(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Runs images, uint8 [N, height, width], and returns the graph's outputs by name, as `OUTPUTS` says."""
         names = list(OUTPUTS[self.info.kind])
-        values = self._session.run(names, {INPUT: image[None]})
-        return Output(**{name: value[0] for name, value in zip(names, values, strict=True)})
+        return dict(zip(names, self._session.run(names, {INPUT: images}), strict=True))
 
     def _try(self) -> None:
         height, width = self.info.input.height, self.info.input.width

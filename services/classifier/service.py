@@ -12,6 +12,7 @@ import grpc
 from canicor.bundle import Alias, ModelRepository
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
+from canicor.classifier.v1 import open_inference_pb2
 from canicor.classifier.v1.classifier_pb2_grpc import (
     ClassifierServiceServicer,
     add_ClassifierServiceServicer_to_server,
@@ -20,8 +21,10 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
     ModelAdminServiceServicer,
     add_ModelAdminServiceServicer_to_server,
 )
+from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from canicor.errors import CanicorError, InvalidArgument, Unimplemented
-from services.classifier.classification import Classifications
+from services.classifier import open_inference
+from services.classifier.classification import Classifications, time_left
 from services.classifier.messages import classify_response, model_message, status_message
 from services.classifier.model import Model
 from services.classifier.models import Models
@@ -34,6 +37,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _CLASSIFIER = "canicor.classifier.v1.ClassifierService"
 _ADMIN = "canicor.classifier.v1.ModelAdminService"
+_OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _CLASSIFY = frozenset({Role.CLASSIFY, Role.ADMIN})
 _ADMINISTER = frozenset({Role.ADMIN})
 
@@ -45,7 +49,7 @@ class ClassifierService:
         settings: The repository to serve from, and how.
     """
 
-    names = (_CLASSIFIER, _ADMIN)
+    names = (_CLASSIFIER, _ADMIN, _OPEN_INFERENCE.full_name)
     roles: ClassVar[Mapping[str, frozenset[Role]]] = {
         **{f"/{_CLASSIFIER}/{rpc}": _CLASSIFY for rpc in ("Classify", "ClassifyStream", "ListModels", "GetModel")},
         **{
@@ -53,6 +57,7 @@ class ClassifierService:
             for rpc in ("LoadModel", "UnloadModel", "SetAlias", "SetShadow", "RollBack")
         },
         f"/{_ADMIN}/GetModelStatus": _CLASSIFY,
+        **{f"/{_OPEN_INFERENCE.full_name}/{method.name}": _CLASSIFY for method in _OPEN_INFERENCE.methods},
     }
 
     def __init__(self, settings: ClassifierSettings) -> None:
@@ -66,6 +71,8 @@ class ClassifierService:
         classifier = _Classifier(self._models, self._classifications, self._settings.worker_count)
         add_ClassifierServiceServicer_to_server(classifier, server)
         add_ModelAdminServiceServicer_to_server(_ModelAdmin(self._models), server)
+        protocol = open_inference.OpenInference(self._models, self._classifications)
+        add_GRPCInferenceServiceServicer_to_server(protocol, server)
 
     def drain(self) -> None:
         """Ends nothing: every call ends with its answers."""
@@ -130,7 +137,7 @@ class _Classifier(ClassifierServiceServicer):
         request_id = _checked_id(request.request_id)
         model = self._models.get(request.model)
         wants_overlay = _wants_overlay(request, model)
-        done = await self._classifications.classify(request.image, model, lambda: _time_left(context))
+        done = await self._classifications.classify(request.image, model, time_left(context))
         picture = b""
         if wants_overlay:
             picture = await asyncio.to_thread(key_point_overlay, done.radiograph, done.answer.key_points)
@@ -240,8 +247,3 @@ def _checked_alias(alias: str) -> Alias:
         raise InvalidArgument(
             "alias must be 'production' or 'candidate'.", reason="UNKNOWN_ALIAS", field="alias"
         ) from error
-
-
-def _time_left(context: Context) -> float:
-    left = context.time_remaining()
-    return float("inf") if left is None else left
