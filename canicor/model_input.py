@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from canicor.radiograph import Radiograph
+from canicor.radiograph import MAX_PIXELS, Radiograph, decode
 
 
 class ResizeRule(StrEnum):
@@ -43,6 +43,32 @@ class Placement:
         return (np.asarray(points, dtype=np.float64) + 0.5 - self.offset) / self.scale - 0.5
 
 
+def read(
+    data: bytes, height: int, width: int, rule: ResizeRule, *, max_pixels: int = MAX_PIXELS
+) -> tuple[Radiograph, NDArray[np.uint8], Placement]:
+    """Decodes a radiograph for one model: at no more detail than its input takes.
+
+    Args:
+        data: The whole file.
+        height: Rows of the input.
+        width: Columns of the input.
+        rule: What becomes of the aspect.
+        max_pixels: As `canicor.radiograph.decode`.
+
+    Returns:
+        The radiograph, reduced as far as the input allows; and as `fit`.
+
+    Raises:
+        CanicorError: As `canicor.radiograph.decode`.
+    """
+
+    def sufficient(rows: int, columns: int, aspect: tuple[float, float]) -> tuple[int, int]:
+        return _resized(rows, columns, aspect, (height, width), rule)
+
+    radiograph = decode(data, max_pixels=max_pixels, sufficient=sufficient)
+    return (radiograph, *fit(radiograph, height, width, rule))
+
+
 def fit(radiograph: Radiograph, height: int, width: int, rule: ResizeRule) -> tuple[NDArray[np.uint8], Placement]:
     """Resizes a radiograph to a model's input, anti-aliased where it shrinks.
 
@@ -55,16 +81,29 @@ def fit(radiograph: Radiograph, height: int, width: int, rule: ResizeRule) -> tu
     Returns:
         uint8 [height, width], and where the radiograph lies in it.
     """
-    columns, rows = width, height
-    if rule is ResizeRule.LETTERBOX:
-        row, column = radiograph.pixel_aspect
-        physical_width, physical_height = radiograph.width * column, radiograph.height * row
-        scale = min(width / physical_width, height / physical_height)
-        # At least one pixel remains of the thinnest strip.
-        columns = max(1, round(physical_width * scale))
-        rows = max(1, round(physical_height * scale))
+    rows, columns = _resized(
+        radiograph.height, radiograph.width, radiograph.pixel_aspect, (height, width), rule
+    )
     left, top = (width - columns) // 2, (height - rows) // 2
-    resized = Image.fromarray(radiograph.pixels).resize((columns, rows), Image.Resampling.BILINEAR)
+    across, down = radiograph.width / radiograph.reduction[1], radiograph.height / radiograph.reduction[0]
+    resized = Image.fromarray(radiograph.levels).resize(
+        (columns, rows), Image.Resampling.BILINEAR, box=(0, 0, across, down)
+    )
+    levels = np.asarray(resized)
+    if levels.dtype != np.uint8:
+        levels = np.rint(np.clip(levels, 0, 1) * 255)
     canvas = np.zeros((height, width), dtype=np.uint8)
-    canvas[top : top + rows, left : left + columns] = np.rint(np.clip(np.asarray(resized), 0, 1) * 255)
+    canvas[top : top + rows, left : left + columns] = levels
     return canvas, Placement((columns / radiograph.width, rows / radiograph.height), (float(left), float(top)))
+
+
+def _resized(
+    height: int, width: int, aspect: tuple[float, float], target: tuple[int, int], rule: ResizeRule
+) -> tuple[int, int]:
+    """Returns the (rows, columns) that a radiograph takes up in an input of (rows, columns)."""
+    if rule is ResizeRule.STRETCH:
+        return target
+    row, column = aspect
+    scale = min(target[1] / (width * column), target[0] / (height * row))
+    # At least one pixel remains of the thinnest strip.
+    return max(1, round(height * row * scale)), max(1, round(width * column * scale))

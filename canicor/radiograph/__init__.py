@@ -7,11 +7,11 @@ pixels stay where the file stores them.
 import re
 
 from canicor.radiograph._dicom import decode_dicom
-from canicor.radiograph._image import Radiograph, View, refusal
+from canicor.radiograph._image import Radiograph, Sufficient, View, refusal
 from canicor.radiograph._quiet import quiet
 from canicor.radiograph._raster import decode_raster
 
-__all__ = ["MAX_PIXELS", "Radiograph", "View", "decode"]
+__all__ = ["MAX_PIXELS", "Radiograph", "Sufficient", "View", "decode"]
 
 MAX_PIXELS = 64_000_000
 """The largest radiograph taken by default: three times a 43 x 43 cm detector of 0.1 mm pixels."""
@@ -29,7 +29,7 @@ _RASTER_SIGNATURES = {
 _BARE_DATASET = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|..\0\0)|\0\x08\0.[A-Z]{2}", re.DOTALL)
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Radiograph:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, sufficient: Sufficient | None = None) -> Radiograph:
     """Reads one radiograph.
 
     DICOM pixels go through the Modality LUT or rescale, the first VOI LUT or window (PS3.3 C.11.2.1.2; a window
@@ -40,6 +40,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Radiograph:
     Args:
         data: The whole file.
         max_pixels: Limit of height x width, checked against the header before any pixel is decoded.
+        sufficient: What it will be resized to, asked once its header is read: then a JPEG is decoded at the
+            smallest scale of 1, 1/2, 1/4 and 1/8 that has so many rows and columns, and a grey DICOM is averaged
+            over the largest blocks that leave so many. Other files come whole, as all do without it.
 
     Raises:
         InvalidArgument: The bytes are no radiograph; `reason` is one of EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED,
@@ -52,8 +55,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Radiograph:
     with quiet:
         # First DICOM: its preamble may hold the signature of another format (PS3.10 7.1).
         if data[128:132] == b"DICM" or _BARE_DATASET.match(data):
-            return decode_dicom(data, max_pixels)
+            return decode_dicom(data, max_pixels, sufficient)
         for signature, file_format in _RASTER_SIGNATURES.items():
             if data.startswith(signature):
-                return decode_raster(data, file_format, max_pixels)
+                return decode_raster(data, file_format, max_pixels, sufficient)
     raise refusal("NOT_AN_IMAGE", "The file is no image Canicor reads: send a DICOM, PNG, JPEG or TIFF file.")

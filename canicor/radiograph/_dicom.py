@@ -23,12 +23,14 @@ from pydicom.pixels.processing import apply_color_lut
 from canicor.radiograph._greyscale import greyscale
 from canicor.radiograph._image import (
     Radiograph,
+    Sufficient,
     View,
     check_size,
     decoding,
     finished,
     grey,
     multi_frame,
+    reduction_to,
     refusal,
     too_large,
 )
@@ -72,20 +74,28 @@ _WIDEST_PIXEL = 4
 _HEADER_BYTES = 16 * 1024 * 1024
 
 
-def decode_dicom(data: bytes, max_pixels: int) -> Radiograph:
+def decode_dicom(data: bytes, max_pixels: int, sufficient: Sufficient | None) -> Radiograph:
     """Reads a DICOM file; see `canicor.radiograph.decode`."""
     # All of it: pydicom parses an element only when it is asked for.
     with decoding("DICOM"):
         dataset = _dataset(data, max_pixels)
         _check(dataset, max_pixels)
         stored = _stored_pixels(dataset)
-        pixels = greyscale(dataset, stored) if stored.ndim == 2 else _grey(dataset, stored)
+        height, width = stored.shape[:2]
+        spacing = _pair(dataset, "PixelSpacing") or _pair(dataset, "ImagerPixelSpacing")
+        aspect = _pair(dataset, "PixelAspectRatio") or (1.0, 1.0)
+        reduction = (1, 1)
+        if sufficient and stored.ndim == 2:
+            reduction = reduction_to(sufficient(height, width, spacing or aspect), height, width)
+        levels = greyscale(dataset, stored, reduction) if stored.ndim == 2 else _grey(dataset, stored)
         return Radiograph(
-            pixels=finished(pixels),
-            pixel_spacing=_pair(dataset, "PixelSpacing") or _pair(dataset, "ImagerPixelSpacing"),
+            levels=finished(levels),
+            pixel_spacing=spacing,
             format="DICOM",
             view=_view(dataset),
-            stated_aspect=_pair(dataset, "PixelAspectRatio") or (1.0, 1.0),
+            stated_aspect=aspect,
+            reduction=reduction,
+            received=(height, width),
         )
 
 

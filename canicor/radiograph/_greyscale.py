@@ -8,11 +8,76 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 
-from canicor.radiograph._image import stretched
+from canicor.radiograph._image import reduced, stretched
 
 
-def greyscale(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float32]:
-    """Returns stored pixels [rows, columns] as they are to be shown: 0..1, bright = dense, padding black."""
+# Stored values of up to 16 bits are looked up; a wider range is computed pixel by pixel.
+_LARGEST_TABLE = 2**16
+
+# A tenth of a grey level of 255: what a clip that falls between two stored values may be moved by.
+_STRAIGHT = 0.1 / 255
+
+
+def greyscale(dataset: Dataset, stored: NDArray[Any], reduction: tuple[int, int]) -> NDArray[np.float32]:
+    """Returns stored pixels [rows, columns] as they are to be shown: 0..1, bright = dense, padding black.
+
+    Args:
+        dataset: Says how they are to be shown.
+        stored: Integers [rows, columns].
+        reduction: Blocks of (rows, columns) to average.
+    """
+    low, high = int(stored.min()), int(stored.max())
+    if high - low >= _LARGEST_TABLE:
+        return reduced(_shown(dataset, stored), reduction)
+    table = np.zeros(high - low + 1, dtype=np.float32)
+    values = _values(dataset, stored, low, high)
+    table[values - low] = _shown(dataset, values.astype(stored.dtype))
+    ramp = None if reduction == (1, 1) else _Ramp.of(table)
+    if ramp is None:
+        return reduced(table[np.subtract(stored, low, dtype=np.int32)], reduction)
+    # The mean of what a straight line shows is what it shows of the mean: so the fewer means go through it.
+    clipped = np.clip(stored, low + ramp.first, low + ramp.last)
+    return ramp.shown(reduced(clipped, reduction) - np.float32(low))
+
+
+def _values(dataset: Dataset, stored: NDArray[Any], low: int, high: int) -> NDArray[np.int64]:
+    """Returns the values to look up: the stored ones where padding leaves gaps, for they set the scale."""
+    values = np.arange(low, high + 1)
+    if dataset.get("PixelPaddingValue") is None:
+        return values
+    there = np.zeros(len(values), dtype=np.bool_)
+    there[np.subtract(stored, low, dtype=np.int32)] = True
+    return values[there]
+
+
+@dataclass(frozen=True)
+class _Ramp:
+    """A straight line from one entry of a table to another, flat before and after."""
+
+    first: int
+    last: int
+    start: np.float32
+    end: np.float32
+
+    @classmethod
+    def of(cls, table: NDArray[np.float32]) -> Self | None:
+        """Returns the ramp that a table is, None where it is none."""
+        start, end = table[0], table[-1]
+        if start == end:
+            return None
+        first = int(np.argmax(table != start)) - 1
+        last = len(table) - int(np.argmax(table[::-1] != end))
+        ramp = cls(first, last, start, end)
+        straight = ramp.shown(np.clip(np.arange(len(table), dtype=np.float32), first, last))
+        return ramp if np.abs(straight - table).max() <= _STRAIGHT else None
+
+    def shown(self, entries: NDArray[np.float32]) -> NDArray[np.float32]:
+        slope = (self.end - self.start) / np.float32(self.last - self.first)
+        shown: NDArray[np.float32] = np.clip(self.start + (entries - np.float32(self.first)) * slope, 0, 1)
+        return shown
+
+
+def _shown(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float32]:
     padding = _padding(dataset, stored)
     values = _modality_values(dataset, stored)
     voi = _Lut.first_of(dataset, "VOILUTSequence") or _Window.first_of(dataset)

@@ -3,11 +3,12 @@
 from io import BytesIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from canicor.radiograph._image import (
+    Levels,
     Radiograph,
+    Sufficient,
     View,
     check_size,
     decoding,
@@ -33,7 +34,9 @@ _AS_STORED = {
 }
 
 
-def decode_raster(data: bytes, file_format: str, max_pixels: int) -> Radiograph:
+def decode_raster(
+    data: bytes, file_format: str, max_pixels: int, sufficient: Sufficient | None
+) -> Radiograph:
     """Reads a PNG, JPEG or TIFF file; see `canicor.radiograph.decode`."""
     with decoding(file_format):
         try:
@@ -45,10 +48,27 @@ def decode_raster(data: bytes, file_format: str, max_pixels: int) -> Radiograph:
         if frames > 1:
             raise multi_frame(frames)
         white_is_zero = _is_white_zero(image)
-        pixels = _intensities(_loaded(image, file_format))
+        received = image.height, image.width
+        reduction = _scaled(image, sufficient) if sufficient else 1
+        levels = _levels(_loaded(image, file_format))
     if white_is_zero:
-        pixels = 1 - pixels
-    return Radiograph(finished(pixels), None, file_format, View.UNKNOWN)
+        levels = 1 - levels
+    return Radiograph(
+        finished(levels),
+        None,
+        file_format,
+        View.UNKNOWN,
+        reduction=(reduction, reduction),
+        received=received,
+    )
+
+
+def _scaled(image: Image.Image, sufficient: Sufficient) -> int:
+    """Has a JPEG decoded at the smallest scale that suffices, and returns what its sides are divided by."""
+    rows, columns = sufficient(image.height, image.width, (1.0, 1.0))
+    width = image.width
+    image.draft(None, (columns, rows))
+    return round(width / image.width)
 
 
 def _is_white_zero(image: Image.Image) -> bool:
@@ -64,17 +84,13 @@ def _loaded(image: Image.Image, file_format: str) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _intensities(image: Image.Image) -> NDArray[np.float32]:
-    """Returns [height, width] in 0..1."""
+def _levels(image: Image.Image) -> Levels:
+    """Returns [height, width]."""
     if image.mode in ("1", "L"):
-        return _of_bytes(image.convert("L"))
+        return np.asarray(image.convert("L"))
     if image.mode == "F" or image.mode.startswith("I"):
         return stretched(np.asarray(image).astype(np.float32))
     see_through = image.has_transparency_data
-    channels = _of_bytes(image.convert("RGBA" if see_through else "RGB"))
+    channels = np.asarray(image.convert("RGBA" if see_through else "RGB")).astype(np.float32) / np.float32(255)
     # What is transparent is no part of the picture: black, as outside the beam's field.
     return grey(channels[..., :3]) * channels[..., 3] if see_through else grey(channels)
-
-
-def _of_bytes(image: Image.Image) -> NDArray[np.float32]:
-    return np.asarray(image).astype(np.float32) / np.float32(255)

@@ -30,6 +30,7 @@ from services.classifier.model import Model
 from services.classifier.models import Models
 from services.classifier.overlay import key_point_overlay
 from services.classifier.settings import ClassifierSettings
+from services.runtime.health import Health
 from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_token
 from services.runtime.tokens import Role
 
@@ -65,6 +66,7 @@ class ClassifierService:
         repository = ModelRepository(settings.models)
         self._models = Models(repository, settings.default_model, settings.execution_providers, threads=1)
         self._classifications = Classifications(settings.worker_count, settings.max_waiting)
+        self._reported: set[str] = set()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicers."""
@@ -78,10 +80,10 @@ class ClassifierService:
         """Ends nothing: every call ends with its answers."""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, health: Health) -> AsyncIterator[None]:
         """Loads what is in production, and follows the aliases until the end."""
-        await asyncio.to_thread(self._models.follow)
-        following = asyncio.create_task(self._follow())
+        await self._follow_once(health)
+        following = asyncio.create_task(self._follow(health))
         try:
             yield
         finally:
@@ -90,10 +92,20 @@ class ClassifierService:
                 await following
             self._classifications.close()
 
-    async def _follow(self) -> None:
+    async def _follow(self, health: Health) -> None:
         while True:
             await asyncio.sleep(self._settings.reload_seconds)
-            await asyncio.to_thread(self._models.follow)
+            await self._follow_once(health)
+
+    async def _follow_once(self, health: Health) -> None:
+        """Follows the aliases, and reports each model as `NAME`, where it is in production, and `NAME/VERSION`."""
+        await asyncio.to_thread(self._models.follow)
+        loaded = self._models.loaded()
+        now = {f"{model.name}/{model.version}" for model in loaded}
+        now |= {model.name for model in loaded if self._models.aliases(model)}
+        for name in self._reported ^ now:
+            await health.report(name, serving=name in now)
+        self._reported = now
 
 
 class _Classifier(ClassifierServiceServicer):

@@ -15,6 +15,9 @@ class ClassifierSettings(ServerSettings):
 
     classifier_listen: str = Field("127.0.0.1:8470", description="Host and port of the gRPC port.")
     classifier_metrics_listen: str = Field("127.0.0.1:9470", description="Host and port of Prometheus' page.")
+    classifier_health_listen: str = Field(
+        "", description="Host and port that answers grpc.health.v1 alone, without TLS, for probes. Empty: none."
+    )
     default_model: str = Field("vhs-keypoints", description="Model that answers where a request names none.")
     reload_seconds: float = Field(2.0, gt=0, description="How often the repository's aliases are read.")
     workers: int = Field(0, ge=0, description="Radiographs worked on at once. 0: one per core.")

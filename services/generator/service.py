@@ -26,6 +26,7 @@ from services.generator.settings import GeneratorSettings
 from services.generator.targets import target_from
 from services.generator.worker import ImageRecord, Work, make
 from services.runtime.database import opened
+from services.runtime.health import Health
 from services.runtime.requests import page_limit, page_start, page_token
 from services.runtime.tokens import Role
 
@@ -80,7 +81,7 @@ class GeneratorService(GeneratorServiceServicer):
         add_GeneratorServiceServicer_to_server(self, server)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, health: Health) -> AsyncIterator[None]:
         """Opens the database, starts the workers and takes up the batches; ends all of it on exit."""
         async with opened(self._settings.database, _MIGRATIONS) as engine:
             self._batches = Batches(engine)

@@ -14,6 +14,9 @@ class GeneratorSettings(ServerSettings):
 
     generator_listen: str = Field("127.0.0.1:8471", description="Host and port of the gRPC port.")
     generator_metrics_listen: str = Field("127.0.0.1:9471", description="Host and port of Prometheus' page.")
+    generator_health_listen: str = Field(
+        "", description="Host and port that answers grpc.health.v1 alone, without TLS, for probes. Empty: none."
+    )
     database_url: str = Field(
         "", description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Empty: HOME/generator.db."
     )

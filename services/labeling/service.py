@@ -24,6 +24,7 @@ from services.labeling.metrics import LABELS, LEASES, OPEN_TASKS, REJECTS
 from services.labeling.settings import LabelingSettings
 from services.labeling.tables import committed
 from services.runtime.database import opened
+from services.runtime.health import Health
 from services.runtime.interceptor import caller
 from services.runtime.requests import checked_request_id, page_limit, page_start, page_token
 from services.runtime.tokens import Role
@@ -79,7 +80,7 @@ class LabelingService(LabelingServiceServicer):
         """Ends nothing: every call ends with its answer."""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, health: Health) -> AsyncIterator[None]:
         """Holds the database and the connection to the generator, and counts open tasks."""
         settings = ClientSettings(home=self._settings.home, generator_address=self._settings.generator_address)
         async with opened(self._settings.database, _MIGRATIONS) as self._database:

@@ -14,6 +14,9 @@ class LabelingSettings(ServerSettings):
 
     labeling_listen: str = Field("127.0.0.1:8472", description="Host and port of the labeling service.")
     labeling_metrics_listen: str = Field("127.0.0.1:9472", description="Host and port of its Prometheus page.")
+    labeling_health_listen: str = Field(
+        "", description="Host and port that answers grpc.health.v1 alone, without TLS, for probes. Empty: none."
+    )
     database_url: str = Field(
         "", description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Empty: HOME/labeling.db."
     )

@@ -2,17 +2,18 @@
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from canicor.errors import FailedPrecondition
+from services.runtime import health
+from services.runtime.health import Health
 from services.runtime.interceptor import CallInterceptor
 from services.runtime.logs import configure
 from services.runtime.settings import ServerSettings, split_address
@@ -38,8 +39,8 @@ class Service(Protocol):
     def drain(self) -> None:
         """Ends, on SIGTERM, the calls that would outlast the drain by their nature, such as watches."""
 
-    def running(self) -> AbstractAsyncContextManager[object]:
-        """Starts its own work on entry, and ends it on exit, after the last call."""
+    def running(self, health: Health) -> AbstractAsyncContextManager[object]:
+        """Starts its own work on entry, and ends it on exit, after the last call; reports to `health` between."""
 
 
 def run(service: Service, settings: ServerSettings) -> None:
@@ -65,23 +66,39 @@ async def _serve(service: Service, settings: ServerSettings) -> None:
         ],
     )
     service.register(server)
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection([*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    checks = Health()
+    checks.register(server)
+    reflection.enable_server_reflection([*service.names, health.NAME, reflection.SERVICE_NAME], server)
     _listen(server, settings)
     _show_metrics(settings)
-    async with service.running():
+    async with _probed(checks, settings), service.running(checks):
         await server.start()
         for name in ("", *service.names):
-            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await checks.report(name, serving=True)
         tokens = settings.tokens_file or settings.token_file
         _log.info("serving", service=settings.service, tokens=str(tokens), settings=settings.shown())
         await stop.wait()
         _log.info("draining", service=settings.service, seconds=settings.drain_seconds)
-        await checks.enter_graceful_shutdown()
+        await checks.drain()
         service.drain()
         await server.stop(settings.drain_seconds)
     _log.info("stopped", service=settings.service)
+
+
+@asynccontextmanager
+async def _probed(checks: Health, settings: ServerSettings) -> AsyncIterator[None]:
+    """Answers probes on a port of its own, in the clear, where the settings name one."""
+    if not settings.health_listen:
+        yield
+        return
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    checks.register(server)
+    _bind(server, settings.health_listen, f"CANICOR_{settings.service.upper()}_HEALTH_LISTEN")
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(None)
 
 
 def _tokens(settings: ServerSettings) -> Tokens:
@@ -91,16 +108,22 @@ def _tokens(settings: ServerSettings) -> Tokens:
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> None:
-    split_address(settings.listen)
+    credentials = _credentials(settings) if settings.tls_certificate else None
+    _bind(server, settings.listen, f"CANICOR_{settings.service.upper()}_LISTEN", credentials)
+
+
+def _bind(
+    server: grpc.aio.Server, address: str, setting: str, credentials: grpc.ServerCredentials | None = None
+) -> None:
+    split_address(address)
     try:
-        if settings.tls_certificate:
-            server.add_secure_port(settings.listen, _credentials(settings))
+        if credentials:
+            server.add_secure_port(address, credentials)
         else:
-            server.add_insecure_port(settings.listen)
+            server.add_insecure_port(address)
     except (RuntimeError, OSError) as error:
         raise FailedPrecondition(
-            f"Can't listen on {settings.listen}: is another server running there? "
-            f"CANICOR_{settings.service.upper()}_LISTEN sets another address.",
+            f"Can't listen on {address}: is another server running there? {setting} sets another address.",
             reason="ADDRESS_TAKEN",
         ) from error
 

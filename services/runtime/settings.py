@@ -12,7 +12,9 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class ServerSettings(Settings):
-    """Base of each service's settings. A service names itself and adds `NAME_listen` and `NAME_metrics_listen`."""
+    """Base of each service's settings. A service names itself and adds `NAME_listen`,
+    `NAME_metrics_listen` and `NAME_health_listen`.
+    """
 
     service: ClassVar[str]
 
@@ -39,6 +41,11 @@ class ServerSettings(Settings):
     def metrics_listen(self) -> str:
         """Host and port of Prometheus' page."""
         return str(getattr(self, f"{self.service}_metrics_listen"))
+
+    @property
+    def health_listen(self) -> str:
+        """Host and port that answers probes in the clear; empty for none."""
+        return str(getattr(self, f"{self.service}_health_listen"))
 
     @model_validator(mode="after")
     def _check_exposure(self) -> "ServerSettings":

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from canicor.bundle import ModelRepository
@@ -21,7 +22,7 @@ from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
 from canicor.client import Classifier
 from canicor.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unavailable
 from tests import toy_models
-from tests.servers import Server, until
+from tests.servers import Server, free_port, until
 
 Serve = Callable[..., Server]
 
@@ -195,3 +196,38 @@ def test_environment_over_file_over_defaults(serve: Serve, tmp_path: Path) -> No
 
 def test_token_is_for_its_owner_alone(server: Server) -> None:
     assert (server.home / "token").stat().st_mode & 0o077 == 0
+
+
+def health_of(address: str, name: str) -> str:
+    with grpc.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=name)
+        state = health_pb2_grpc.HealthStub(channel).Check(request).status
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(state)
+
+
+@pytest.mark.usefixtures("authority")
+def test_probes_need_neither_tls_nor_token(serve: Serve, repository: ModelRepository, tmp_path: Path) -> None:
+    toy_models.push(repository)
+    probes = f"127.0.0.1:{free_port()}"
+    serve(
+        "classifier",
+        CANICOR_TLS_CERTIFICATE=str(tmp_path / "server.pem"),
+        CANICOR_TLS_KEY=str(tmp_path / "server.key"),
+        CANICOR_CLASSIFIER_HEALTH_LISTEN=probes,
+        tls_ca=tmp_path / "ca.pem",
+    )
+    for name in ("", "canicor.classifier.v1.ClassifierService", "vhs-keypoints", "vhs-keypoints/1"):
+        assert health_of(probes, name) == "SERVING"
+    with pytest.raises(grpc.RpcError) as caught:
+        health_of(probes, "vhs-keypoints/2")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    with grpc.insecure_channel(probes) as channel, pytest.raises(grpc.RpcError) as caught:
+        ClassifierServiceStub(channel).Classify(pb.ClassifyRequest())
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_health_follows_the_models(server: Server, repository: ModelRepository) -> None:
+    toy_models.push(repository)
+    until(lambda: health_of(server.address, "vhs-keypoints/1") == "NOT_SERVING")
+    assert health_of(server.address, "vhs-keypoints/2") == "SERVING"
+    assert health_of(server.address, "vhs-keypoints") == "SERVING"
