@@ -14,6 +14,7 @@ from canicor.classifier.v1 import open_inference_pb2 as pb
 from canicor.classifier.v1.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 from canicor.errors import CanicorError, NotFound
 from services.classifier.answer import notices
+from services.classifier.audit import AuditLog
 from services.classifier.classification import Classification, Classifications, time_left
 from services.classifier.model import Model
 from services.classifier.models import Models
@@ -44,11 +45,13 @@ class OpenInference(GRPCInferenceServiceServicer):
     Args:
         models: The loaded models.
         classifications: Where the work is done.
+        audit: Where answers are written down.
     """
 
-    def __init__(self, models: Models, classifications: Classifications) -> None:
+    def __init__(self, models: Models, classifications: Classifications, audit: AuditLog) -> None:
         self._models = models
         self._classifications = classifications
+        self._audit = audit
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         """Says that the server answers."""
@@ -105,7 +108,10 @@ class OpenInference(GRPCInferenceServiceServicer):
         if values.ndim == 0 or not 1 <= len(values) <= MOST_IMAGES:
             raise bad_tensor(f"A request takes 1 to {MOST_IMAGES} images.", "inputs")
         if name == IMAGE and values.ndim == 1 and values.dtype == object:
-            outputs = await self._classified(list(values), model, context)
+            done = await self._classified(list(values), model, context)
+            for one in done:
+                self._audit.write(one, request.id)
+            outputs = _tensors(done, model)
         elif name == INPUT and values.shape[1:] == (model.info.input.height, model.info.input.width):
             outputs = await self._classifications.infer(values, model, time_left(context))
         else:
@@ -119,9 +125,7 @@ class OpenInference(GRPCInferenceServiceServicer):
         add_outputs(response, outputs, [output.name for output in request.outputs])
         return response
 
-    async def _classified(
-        self, images: Sequence[bytes], model: Model, context: Context
-    ) -> dict[str, NDArray[Any]]:
+    async def _classified(self, images: Sequence[bytes], model: Model, context: Context) -> list[Classification]:
         async def classified(index: int, image: bytes) -> Classification:
             try:
                 return await self._classifications.classify(image, model, time_left(context))
@@ -129,11 +133,14 @@ class OpenInference(GRPCInferenceServiceServicer):
                 error.message = f"{IMAGE}[{index}]: {error.message}"
                 raise
 
-        done = await asyncio.gather(*(classified(index, image) for index, image in enumerate(images)))
-        return {
-            name: np.array([read(one) for one in done], dtype=np.float32 if datatype == FP32 else object)
-            for name, (datatype, _, read) in _answers_of(model).items()
-        }
+        return await asyncio.gather(*(classified(index, image) for index, image in enumerate(images)))
+
+
+def _tensors(done: Sequence[Classification], model: Model) -> dict[str, NDArray[Any]]:
+    return {
+        name: np.array([read(one) for one in done], dtype=np.float32 if datatype == FP32 else object)
+        for name, (datatype, _, read) in _answers_of(model).items()
+    }
 
 
 def _answers_of(model: Model) -> dict[str, tuple[str, tuple[int, ...], Callable[[Classification], Any]]]:

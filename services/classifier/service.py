@@ -24,6 +24,7 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
 from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from canicor.errors import CanicorError, InvalidArgument, Unimplemented
 from services.classifier import open_inference
+from services.classifier.audit import AuditLog
 from services.classifier.classification import Classifications, time_left
 from services.classifier.messages import classify_response, model_message, status_message
 from services.classifier.model import Model
@@ -66,14 +67,15 @@ class ClassifierService:
         repository = ModelRepository(settings.models)
         self._models = Models(repository, settings.default_model, settings.execution_providers, threads=1)
         self._classifications = Classifications(settings.worker_count, settings.max_waiting)
+        self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicers."""
-        classifier = _Classifier(self._models, self._classifications, self._settings.worker_count)
+        classifier = _Classifier(self._models, self._classifications, self._audit, self._settings.worker_count)
         add_ClassifierServiceServicer_to_server(classifier, server)
         add_ModelAdminServiceServicer_to_server(_ModelAdmin(self._models), server)
-        protocol = open_inference.OpenInference(self._models, self._classifications)
+        protocol = open_inference.OpenInference(self._models, self._classifications, self._audit)
         add_GRPCInferenceServiceServicer_to_server(protocol, server)
 
     def drain(self) -> None:
@@ -91,6 +93,7 @@ class ClassifierService:
             with contextlib.suppress(asyncio.CancelledError):
                 await following
             self._classifications.close()
+            self._audit.close()
 
     async def _follow(self, health: Health) -> None:
         while True:
@@ -109,9 +112,10 @@ class ClassifierService:
 
 
 class _Classifier(ClassifierServiceServicer):
-    def __init__(self, models: Models, classifications: Classifications, in_flight: int) -> None:
+    def __init__(self, models: Models, classifications: Classifications, audit: AuditLog, in_flight: int) -> None:
         self._models = models
         self._classifications = classifications
+        self._audit = audit
         self._in_flight = in_flight
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
@@ -150,6 +154,7 @@ class _Classifier(ClassifierServiceServicer):
         model = self._models.get(request.model)
         wants_overlay = _wants_overlay(request, model)
         done = await self._classifications.classify(request.image, model, time_left(context))
+        self._audit.write(done, request_id)
         picture = b""
         if wants_overlay:
             picture = await asyncio.to_thread(key_point_overlay, done.radiograph, done.answer.key_points)

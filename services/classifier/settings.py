@@ -1,6 +1,7 @@
 """The classifier's settings."""
 
 import os
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -22,10 +23,18 @@ class ClassifierSettings(ServerSettings):
     reload_seconds: float = Field(2.0, gt=0, description="How often the repository's aliases are read.")
     workers: int = Field(0, ge=0, description="Radiographs worked on at once. 0: one per core.")
     max_waiting: int = Field(256, ge=1, description="Requests that may wait; more are refused with a retry hint.")
+    audit_log: Path | None = Field(
+        None, description="File that every answer is written down in, without the image. Empty: HOME/audit.jsonl."
+    )
     execution_providers: tuple[str, ...] = Field(
         ("CUDAExecutionProvider", "CPUExecutionProvider"),
         description="ONNX Runtime's providers by preference; those not installed are passed over.",
     )
+
+    @property
+    def audit_file(self) -> Path:
+        """The audit log's newest file."""
+        return self.audit_log or self.home_folder / "audit.jsonl"
 
     @property
     def worker_count(self) -> int:

@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 import io
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -122,6 +123,31 @@ class TestAnswer:
         answer, models = asyncio.run(classify())
         assert answer.vhs.value == pytest.approx(8.75)
         assert [model.aliases for model in models] == [["production"]]
+
+
+class TestAudit:
+    def test_writes_down_who_was_told_what(self, server: Server, classifier: Classifier, picture: bytes) -> None:
+        classifier.classify(picture, request_id="study 7")
+        list(classifier.classify_many([pb.ClassifyRequest(image=picture, request_id="study 8")]))
+        with pytest.raises(InvalidArgument):
+            classifier.classify(b"no image", request_id="study 9")
+
+        lines = [json.loads(line) for line in (server.home / "audit.jsonl").read_text().splitlines()]
+        assert [line["request_id"] for line in lines] == ["study 7", "study 8"]
+        digest = hashlib.sha256(picture).hexdigest()
+        assert {(line["caller"], line["image_sha256"], line["decision"]) for line in lines} == {
+            ("local", digest, "ACCEPT")
+        }
+        assert (lines[0]["model"], lines[0]["version"], lines[0]["class"]) == ("vhs-keypoints", "1", "Normal")
+        assert lines[0]["vhs"] == pytest.approx(8.75)
+
+    def test_goes_on_after_a_restart(self, server: Server, classifier: Classifier, picture: bytes) -> None:
+        classifier.classify(picture, request_id="before")
+        server.kill()
+        server.start()
+        classifier.classify(picture, request_id="after")
+        lines = [json.loads(line) for line in (server.home / "audit.jsonl").read_text().splitlines()]
+        assert [line["request_id"] for line in lines] == ["before", "after"]
 
 
 class TestStream:

@@ -1,0 +1,46 @@
+"""Who was told what, by which model, of which file: a JSON line an answer, in files that rotate."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from services.classifier.classification import Classification
+from services.runtime.interceptor import caller
+
+_FILE_BYTES = 100 * 2**20
+_OLD_FILES = 20
+
+
+class AuditLog:
+    """Keeps the newest 2 GiB; the oldest lines go first. No image is kept, only its digest.
+
+    Args:
+        path: The newest file; older ones get `.1`, `.2` and so on behind their name. Its folder is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = RotatingFileHandler(path, maxBytes=_FILE_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+
+    def write(self, done: Classification, request_id: str) -> None:
+        """Writes down the answer to the call that is being answered."""
+        said = done.answer
+        line = {
+            "time": datetime.now(UTC).isoformat(),
+            "caller": caller().name,
+            "request_id": request_id,
+            "image_sha256": done.sha256,
+            "model": done.model.name,
+            "version": done.model.version,
+            "class": said.heart_size,
+            "vhs": said.measurement.vhs if said.measurement else None,
+            "decision": "REFER" if said.referrals else "ACCEPT",
+            "reasons": [one.reason for one in said.referrals],
+        }
+        self._file.emit(logging.makeLogRecord({"msg": json.dumps(line)}))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
