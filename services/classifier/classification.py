@@ -66,7 +66,8 @@ class Classifications:
             CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
                 DeadlineExceeded where no time was left when its turn came.
         """
-        done = await self._worked(partial(_classify, image, model, time_left, time.perf_counter()))
+        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter())
+        done = await self._worked(work)
         _count(done)
         return done
 
@@ -83,7 +84,10 @@ class Classifications:
         Raises:
             ResourceExhausted, DeadlineExceeded: As `classify`.
         """
-        return await self._worked(partial(_infer, images, model, time_left))
+        return await self._worked(partial(_infer, images, model, time_left, self._alone))
+
+    def _alone(self) -> bool:
+        return self._waiting == 1
 
     async def _worked(self, work: Callable[[], Result]) -> Result:
         if self._waiting >= self._max_waiting:
@@ -117,10 +121,10 @@ def time_left(context: "grpc.aio.ServicerContext[Any, Any]") -> Callable[[], flo
 
 
 def _infer(
-    images: NDArray[np.uint8], model: Model, time_left: Callable[[], float]
+    images: NDArray[np.uint8], model: Model, time_left: Callable[[], float], alone: Callable[[], bool]
 ) -> dict[str, NDArray[np.float32]]:
     _check_time(time_left)
-    return model.infer(images)
+    return model.infer(images, alone=alone())
 
 
 def _check_time(time_left: Callable[[], float]) -> None:
@@ -128,14 +132,16 @@ def _check_time(time_left: Callable[[], float]) -> None:
         raise DeadlineExceeded("The deadline passed before work on this radiograph began.", reason="DEADLINE")
 
 
-def _classify(image: bytes, model: Model, time_left: Callable[[], float], arrived: float) -> Classification:
+def _classify(
+    image: bytes, model: Model, time_left: Callable[[], float], alone: Callable[[], bool], arrived: float
+) -> Classification:
     started = time.perf_counter()
     _check_time(time_left)
     radiograph = decode(image)
     size = model.info.input
     pixels, placement = fit(radiograph, size.height, size.width, size.resize)
     decoded = time.perf_counter()
-    output = model.run(pixels)
+    output = model.run(pixels, alone=alone())
     inferred = time.perf_counter()
     said = answer(output, model.info, placement, radiograph.pixel_aspect)
     seconds = {

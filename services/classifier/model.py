@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from canicor.bundle import INPUT, OUTPUTS, Bundle
 from canicor.errors import FailedPrecondition
-from canicor.onnx_runtime import InferenceSession, open_session
+from canicor.onnx_runtime import CPU, InferenceSession, open_session
 
 _log = structlog.get_logger("canicor.model")
 
@@ -34,18 +34,22 @@ class Model:
     Args:
         bundle: Checked, as `canicor.bundle.ModelRepository.read` returns it.
         providers: ONNX Runtime's execution providers by preference.
-        threads: Cores that one inference may use.
+        cores: Cores that an inference which runs alone may use; several at once use one each.
 
     Raises:
         FailedPrecondition: ONNX Runtime can't run it here, or its inputs or outputs are not what its kind says.
     """
 
-    def __init__(self, bundle: Bundle, providers: tuple[str, ...], threads: int) -> None:
+    def __init__(self, bundle: Bundle, providers: tuple[str, ...], cores: int) -> None:
         self.name = bundle.name
         self.version = bundle.version
         self.info = bundle.info
         self.card = bundle.card
-        self._session = _session(bundle, providers, threads)
+        # One core each gives the most answers; all cores for one give a lone answer soonest. A session has one
+        # number of threads for life, so there are two.
+        self._session = _session(bundle, providers, 1)
+        has_choice = cores > 1 and self.provider == CPU
+        self._lone_session = _session(bundle, providers, cores) if has_choice else self._session
         self._try()
 
     @property
@@ -53,19 +57,27 @@ class Model:
         """The execution provider that runs it."""
         return str(self._session.get_providers()[0])
 
-    def run(self, image: NDArray[np.uint8]) -> Output:
-        """Runs one image, uint8 [height, width] of the bundle's input."""
-        return Output(**{name: value[0] for name, value in self.infer(image[None]).items()})
+    def run(self, image: NDArray[np.uint8], *, alone: bool = False) -> Output:
+        """Runs one image, uint8 [height, width] of the bundle's input: see `infer`."""
+        return Output(**{name: value[0] for name, value in self.infer(image[None], alone=alone).items()})
 
-    def infer(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Runs images, uint8 [N, height, width], and returns the graph's outputs by name, as `OUTPUTS` says."""
+    def infer(self, images: NDArray[np.uint8], *, alone: bool = False) -> dict[str, NDArray[np.float32]]:
+        """Runs images and returns the graph's outputs by name, as `OUTPUTS` says.
+
+        Args:
+            images: uint8 [N, height, width] of the bundle's input.
+            alone: No other inference is under way or waiting, so this one may have every core.
+        """
         names = list(OUTPUTS[self.info.kind])
-        return dict(zip(names, self._session.run(names, {INPUT: images}), strict=True))
+        session = self._lone_session if alone else self._session
+        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
 
     def _try(self) -> None:
         height, width = self.info.input.height, self.info.input.width
+        blank = np.zeros((height, width), np.uint8)
         try:
-            output = self.run(np.zeros((height, width), np.uint8))
+            self.run(blank, alone=True)
+            output = self.run(blank)
         except Exception as error:
             raise self._refused("does not run on an image of its stated size") from error
         for name, shape in OUTPUTS[self.info.kind].items():
@@ -85,6 +97,11 @@ def _session(bundle: Bundle, preferred: tuple[str, ...], threads: int) -> Infere
             f"ONNX Runtime can't load the model {bundle.name}/{bundle.version}.", reason="MODEL_REFUSED"
         ) from error
     _log.info(
-        "loaded", model=bundle.name, version=bundle.version, asked=preferred, running=session.get_providers()
+        "loaded",
+        model=bundle.name,
+        version=bundle.version,
+        asked=preferred,
+        running=session.get_providers(),
+        threads=threads,
     )
     return session

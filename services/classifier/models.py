@@ -54,16 +54,14 @@ class Models:
         repository: Where the bundles lie.
         default: Name of the model that answers where none is asked for.
         providers: ONNX Runtime's execution providers by preference.
-        threads: Cores that one inference may use.
+        cores: Cores that an inference which runs alone may use.
     """
 
-    def __init__(
-        self, repository: ModelRepository, default: str, providers: tuple[str, ...], threads: int
-    ) -> None:
+    def __init__(self, repository: ModelRepository, default: str, providers: tuple[str, ...], cores: int) -> None:
         self._repository = repository
         self._default = default
         self._providers = providers
-        self._threads = threads
+        self._cores = cores
         self._known = _Known({}, {})
         self._refused: dict[tuple[str, str], str] = {}
         self._changed: dict[tuple[str, str], datetime] = {}
@@ -201,7 +199,7 @@ class Models:
             return self._known.loaded[key]
         self._changed[key] = datetime.now(UTC)
         try:
-            model = Model(self._repository.read(name, version), self._providers, self._threads)
+            model = Model(self._repository.read(name, version), self._providers, self._cores)
         except CanicorError as error:
             self._refused[key] = error.message
             RELOADS.labels(name, "refused").inc()

@@ -65,7 +65,9 @@ class ClassifierService:
     def __init__(self, settings: ClassifierSettings) -> None:
         self._settings = settings
         repository = ModelRepository(settings.models)
-        self._models = Models(repository, settings.default_model, settings.execution_providers, threads=1)
+        self._models = Models(
+            repository, settings.default_model, settings.execution_providers, settings.worker_count
+        )
         self._classifications = Classifications(settings.worker_count, settings.max_waiting)
         self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
