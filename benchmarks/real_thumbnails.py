@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor.bundle import INPUT, Alias, Bundle, ModelKind, ModelRepository
-from canicor.model_input import fit
+from canicor.model_input import read
 from canicor.onnx_runtime import open_session
-from canicor.radiograph import decode
 from canicor.settings import Settings
 from canicor.vhs import KeyPoints, heart_size, measure
 
@@ -40,8 +39,7 @@ def measured_by(model: Bundle, files: list[Path]) -> NDArray[np.float64]:
     spec = model.info.input
     found = []
     for file in files:
-        radiograph = decode(file.read_bytes())
-        pixels, placement = fit(radiograph, spec.height, spec.width, spec.resize)
+        radiograph, pixels, placement = read(file.read_bytes(), spec.height, spec.width, spec.resize)
         (points,) = session.run(["key_points"], {INPUT: pixels[np.newaxis]})
         found.append(
             measure(KeyPoints.from_array(placement.to_radiograph(points[0])), radiograph.pixel_aspect).vhs

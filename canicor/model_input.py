@@ -81,9 +81,7 @@ def fit(radiograph: Radiograph, height: int, width: int, rule: ResizeRule) -> tu
     Returns:
         uint8 [height, width], and where the radiograph lies in it.
     """
-    rows, columns = _resized(
-        radiograph.height, radiograph.width, radiograph.pixel_aspect, (height, width), rule
-    )
+    rows, columns = _resized(radiograph.height, radiograph.width, radiograph.pixel_aspect, (height, width), rule)
     left, top = (width - columns) // 2, (height - rows) // 2
     across, down = radiograph.width / radiograph.reduction[1], radiograph.height / radiograph.reduction[0]
     resized = Image.fromarray(radiograph.levels).resize(

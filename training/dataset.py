@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from canicor import store
 from canicor.errors import CanicorError, InvalidArgument
 from canicor.manifest import Row
-from canicor.model_input import Placement, ResizeRule, fit
-from canicor.radiograph import decode
+from canicor.model_input import Placement, ResizeRule, read
 from canicor.vhs import HEART_SIZES, KeyPoints, measure
 
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -188,7 +187,7 @@ def _check_splits(rows: Iterable[Row]) -> None:
 def _load(row: Row, height: int, width: int) -> tuple[NDArray[np.uint8], Placement]:
     try:
         content = store.read_checked(row.image_url, row.image_sha256)
-        return fit(decode(content), height, width, RESIZE)
+        return read(content, height, width, RESIZE)[1:]
     except CanicorError as error:
         raise type(error)(f"{row.image_url}: {error.message}", reason=error.reason) from error
 

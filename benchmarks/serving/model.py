@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from canicor.bundle import INPUT, Alias, BundleInfo, InputSpec, ModelKind, ModelRepository
-from canicor.model_input import ResizeRule, fit
+from canicor.model_input import ResizeRule, read
 from canicor.onnx_runtime import open_session
 from canicor.phantom import draw
-from canicor.radiograph import decode
 from canicor.store import file_url
 
 NAME, SIDE, RESIZE = "efficientnet-b0", 224, ResizeRule.LETTERBOX
@@ -72,7 +71,7 @@ def raw(model: bytes, intra_op: int) -> Callable[[bytes], list[float]]:
     session = open_session(model, threads=intra_op)
 
     def infer(file: bytes) -> list[float]:
-        pixels, _ = fit(decode(file), SIDE, SIDE, RESIZE)
+        _, pixels, _ = read(file, SIDE, SIDE, RESIZE)
         return [float(value) for value in session.run(["probabilities"], {INPUT: pixels[None]})[0][0]]
 
     return infer

@@ -42,7 +42,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, sufficient: Sufficient 
         max_pixels: Limit of height x width, checked against the header before any pixel is decoded.
         sufficient: What it will be resized to, asked once its header is read: then a JPEG is decoded at the
             smallest scale of 1, 1/2, 1/4 and 1/8 that has so many rows and columns, and a grey DICOM is averaged
-            over the largest blocks that leave so many. Other files come whole, as all do without it.
+            over the largest blocks that leave a quarter more. Other files come whole, as all do without it.
 
     Raises:
         InvalidArgument: The bytes are no radiograph; `reason` is one of EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED,

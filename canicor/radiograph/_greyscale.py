@@ -10,7 +10,6 @@ from pydicom.multival import MultiValue
 
 from canicor.radiograph._image import reduced, stretched
 
-
 # Stored values of up to 16 bits are looked up; a wider range is computed pixel by pixel.
 _LARGEST_TABLE = 2**16
 
@@ -36,8 +35,9 @@ def greyscale(dataset: Dataset, stored: NDArray[Any], reduction: tuple[int, int]
     if ramp is None:
         return reduced(table[np.subtract(stored, low, dtype=np.int32)], reduction)
     # The mean of what a straight line shows is what it shows of the mean: so the fewer means go through it.
-    clipped = np.clip(stored, low + ramp.first, low + ramp.last)
-    return ramp.shown(reduced(clipped, reduction) - np.float32(low))
+    if ramp.last - ramp.first < high - low:
+        stored = np.clip(stored, low + ramp.first, low + ramp.last)
+    return ramp.shown(reduced(stored, reduction) - np.float32(low))
 
 
 def _values(dataset: Dataset, stored: NDArray[Any], low: int, high: int) -> NDArray[np.int64]:
@@ -73,8 +73,9 @@ class _Ramp:
 
     def shown(self, entries: NDArray[np.float32]) -> NDArray[np.float32]:
         slope = (self.end - self.start) / np.float32(self.last - self.first)
-        shown: NDArray[np.float32] = np.clip(self.start + (entries - np.float32(self.first)) * slope, 0, 1)
-        return shown
+        shown: NDArray[np.float32] = entries * slope
+        shown += self.start - self.first * slope
+        return np.clip(shown, 0, 1, out=shown)
 
 
 def _shown(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float32]:

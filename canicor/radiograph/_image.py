@@ -24,6 +24,11 @@ _COLOURED_SHARE = 0.01
 _LUMA: NDArray[np.float32] = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
+# Times the rows and columns that suffice. With fewer, a window that steepens the greys shows the blocks: for a
+# real radiograph resized to 224, in a window of 1600 of 4096 values, the mean difference to resizing it whole
+# was 2.4 grey levels of 255 with 1 and 0.9 with this.
+_DETAIL_LEFT = 1.25
+
 Sufficient = Callable[[int, int, tuple[float, float]], tuple[int, int]]
 """(height, width, pixel aspect) of a radiograph as received -> (rows, columns) that it will be resized to."""
 
@@ -77,12 +82,12 @@ class Radiograph:
     @property
     def height(self) -> int:
         """Rows as received."""
-        return (self.received or self.levels.shape)[0]
+        return int((self.received or self.levels.shape)[0])
 
     @property
     def width(self) -> int:
         """Columns as received."""
-        return (self.received or self.levels.shape)[1]
+        return int((self.received or self.levels.shape)[1])
 
     @property
     def pixel_aspect(self) -> tuple[float, float]:
@@ -115,25 +120,32 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
 
 
 def reduction_to(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Returns by what whole numbers the height and width can be divided and still have (rows, columns)."""
+    """Returns by what whole numbers height and width may be divided before they become (rows, columns)."""
     rows, columns = size
-    return max(1, height // rows), max(1, width // columns)
+    return max(1, int(height / (rows * _DETAIL_LEFT))), max(1, int(width / (columns * _DETAIL_LEFT)))
 
 
 def reduced(values: NDArray[Any], reduction: tuple[int, int]) -> NDArray[np.float32]:
     """Returns the means of blocks of (rows, columns), those at the far edges of what is left."""
-    # Sums of slices: ten times faster than a reshape to four dimensions.
+    # Sums of slices, in the narrowest type that holds them: ten times faster than a reshape to four dimensions.
+    shape = values.shape
+    total: Any = np.float32
+    if values.dtype.kind == "u":
+        total = np.min_scalar_type(int(values.max()) * reduction[0] * reduction[1])
     for axis, step in enumerate(reduction):
         values = np.moveaxis(values, axis, 0)
-        sums = values[::step].astype(np.float32)
+        sums = values[::step].astype(total)
         for start in range(1, step):
             part = values[start::step]
             sums[: len(part)] += part
-        if step > 1:
-            counts = np.minimum(step, len(values) - step * np.arange(len(sums)))
-            sums /= counts[:, np.newaxis].astype(np.float32)
         values = np.moveaxis(sums, 0, axis)
-    return values
+    down, across = (
+        np.minimum(step, length - np.arange(0, length, step))
+        for step, length in zip(reduction, shape, strict=True)
+    )
+    means: NDArray[np.float32] = np.divide(values, down[:, np.newaxis], dtype=np.float32)
+    means /= across.astype(np.float32)
+    return means
 
 
 def multi_frame(frames: int) -> InvalidArgument:
@@ -168,7 +180,9 @@ def grey(channels: NDArray[np.float32]) -> NDArray[np.float32]:
     chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     if np.mean(chroma > _GREY_TOLERANCE) > _COLOURED_SHARE:
         raise refusal("COLOUR_PHOTOGRAPH", "The image is in colour: send a radiograph, which is grey.")
-    return channels @ _LUMA
+    # No matrix product: it rounds equal pixels differently by where they stand, which passes for contrast.
+    luma: NDArray[np.float32] = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+    return luma
 
 
 def stretched(values: NDArray[np.float32], counts: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
@@ -192,9 +206,9 @@ def no_contrast() -> InvalidArgument:
 
 def finished(levels: Levels) -> Levels:
     """Returns the levels sealed against writing, having seen that they show something."""
-    levels = np.ascontiguousarray(levels)
-    low, high = levels.min(), levels.max()
-    if not (0 <= low < high <= (255 if levels.dtype == np.uint8 else 1)):
+    sealed: Levels = np.require(levels, requirements="C")
+    low, high = sealed.min(), sealed.max()
+    if not (0 <= low < high <= (255 if sealed.dtype == np.uint8 else 1)):
         raise no_contrast()
-    levels.setflags(write=False)
-    return levels
+    sealed.setflags(write=False)
+    return sealed

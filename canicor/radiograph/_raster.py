@@ -34,9 +34,7 @@ _AS_STORED = {
 }
 
 
-def decode_raster(
-    data: bytes, file_format: str, max_pixels: int, sufficient: Sufficient | None
-) -> Radiograph:
+def decode_raster(data: bytes, file_format: str, max_pixels: int, sufficient: Sufficient | None) -> Radiograph:
     """Reads a PNG, JPEG or TIFF file; see `canicor.radiograph.decode`."""
     with decoding(file_format):
         try:
@@ -67,8 +65,11 @@ def _scaled(image: Image.Image, sufficient: Sufficient) -> int:
     """Has a JPEG decoded at the smallest scale that suffices, and returns what its sides are divided by."""
     rows, columns = sufficient(image.height, image.width, (1.0, 1.0))
     width = image.width
-    image.draft(None, (columns, rows))
-    return round(width / image.width)
+    drafted = image.draft(None, (columns, rows))
+    if drafted is None:
+        return 1
+    _, (_, _, scaled_width, _) = drafted
+    return round(width / scaled_width)
 
 
 def _is_white_zero(image: Image.Image) -> bool:
@@ -87,7 +88,7 @@ def _loaded(image: Image.Image, file_format: str) -> Image.Image:
 def _levels(image: Image.Image) -> Levels:
     """Returns [height, width]."""
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
+        return np.asarray(image if image.mode == "L" else image.convert("L"))
     if image.mode == "F" or image.mode.startswith("I"):
         return stretched(np.asarray(image).astype(np.float32))
     see_through = image.has_transparency_data

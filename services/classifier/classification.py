@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor.errors import DeadlineExceeded, ResourceExhausted
-from canicor.model_input import fit
-from canicor.radiograph import Radiograph, decode
+from canicor.model_input import read
 from services.classifier.answer import Answer, answer
 from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
 from services.classifier.model import Model
@@ -34,7 +33,6 @@ class Classification:
         seconds: By stage: `queue`, `decode`, `inference`, `total`.
     """
 
-    radiograph: Radiograph
     answer: Answer
     model: Model
     sha256: str
@@ -137,9 +135,8 @@ def _classify(
 ) -> Classification:
     started = time.perf_counter()
     _check_time(time_left)
-    radiograph = decode(image)
     size = model.info.input
-    pixels, placement = fit(radiograph, size.height, size.width, size.resize)
+    radiograph, pixels, placement = read(image, size.height, size.width, size.resize)
     decoded = time.perf_counter()
     output = model.run(pixels, alone=alone())
     inferred = time.perf_counter()
@@ -150,7 +147,7 @@ def _classify(
         "inference": inferred - decoded,
         "total": time.perf_counter() - arrived,
     }
-    return Classification(radiograph, said, model, hashlib.sha256(image).hexdigest(), seconds)
+    return Classification(said, model, hashlib.sha256(image).hexdigest(), seconds)
 
 
 def _count(done: Classification) -> None:

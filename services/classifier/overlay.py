@@ -5,14 +5,20 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from canicor.radiograph import Radiograph
+from canicor.radiograph import decode
 from canicor.vhs import KEY_POINT_NAMES, KeyPoints
 
 _LINES = {"AB": "#ff5252", "CD": "#40c4ff", "EF": "#ffd740"}
 
 
-def key_point_overlay(radiograph: Radiograph, key_points: KeyPoints | None) -> bytes:
-    """Returns a PNG file of the radiograph's size; without key points, the radiograph alone."""
+def key_point_overlay(image: bytes, key_points: KeyPoints | None) -> bytes:
+    """Returns a PNG file of the radiograph's size; without key points, the radiograph alone.
+
+    Args:
+        image: The file, which has been classified.
+        key_points: In pixels of the radiograph.
+    """
+    radiograph = decode(image)
     grey = Image.fromarray(np.rint(radiograph.pixels * 255).astype(np.uint8))
     picture = grey.convert("RGB")
     if key_points is not None:

@@ -159,7 +159,7 @@ class _Classifier(ClassifierServiceServicer):
         self._audit.write(done, request_id)
         picture = b""
         if wants_overlay:
-            picture = await asyncio.to_thread(key_point_overlay, done.radiograph, done.answer.key_points)
+            picture = await asyncio.to_thread(key_point_overlay, request.image, done.answer.key_points)
         return classify_response(done, request_id, picture)
 
     async def _read(

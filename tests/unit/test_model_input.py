@@ -1,9 +1,17 @@
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
 
-from canicor.model_input import Placement, ResizeRule, fit
-from canicor.radiograph import Radiograph, View
+from canicor.model_input import Placement, ResizeRule, fit, read
+from canicor.radiograph import Radiograph, View, decode
 from canicor.vhs import KeyPoints, measure
+
+REAL = Path(__file__).parents[3] / "shared" / "radiographs"
 
 SPACINGS = [None, (0.2, 0.1), (0.1, 0.15)]
 POINTS = np.array([[60, 40], [95, 90], [50, 70], [100, 60], [40, 20], [110, 22]], dtype=np.float64)
@@ -107,3 +115,90 @@ def test_shrinking_averages_fine_stripes_instead_of_aliasing():
 def test_a_thin_strip_keeps_a_pixel(shape):
     image, _ = fit(radiograph(np.ones(shape)), 64, 64, ResizeRule.LETTERBOX)
     assert (image == 255).sum() == 64
+
+
+# --- files, read at no more detail than the input takes ---
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(file, "JPEG", quality=98)
+    return file.getvalue()
+
+
+def dicom(pixels: np.ndarray, **elements) -> bytes:
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    made.SOPClassUID, made.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, "1.2.3"
+    made.Modality, made.PhotometricInterpretation = "DX", "MONOCHROME2"
+    made.Rows, made.Columns = pixels.shape
+    made.SamplesPerPixel, made.PixelRepresentation = 1, 0
+    made.BitsAllocated, made.BitsStored, made.HighBit = 16, 12, 11
+    made.PixelData = np.rint(pixels * 4095).astype("<u2").tobytes()
+    for keyword, value in elements.items():
+        setattr(made, keyword, value)
+    file = io.BytesIO()
+    made.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("rule", ResizeRule)
+@pytest.mark.parametrize("write", [jpeg, dicom])
+@pytest.mark.parametrize(
+    ("height", "width", "shrinking"),
+    [(400, 560, 2.5), (407, 563, 2.5), (801, 1125, 5), (803, 1127, 5), (1201, 1683, 8), (90, 100, 0.7)],
+)
+def test_a_blob_in_a_file_is_found_where_its_place_maps(height, width, shrinking, write, rule):
+    place = np.array([0.37 * width + 0.3, 0.58 * height - 0.2])
+    data = write(blob(height, width, *place, sigma=min(height, width) / 14))
+    target = int(height / shrinking)
+    radiograph, image, placement = read(data, target, target, rule)
+    assert (radiograph.height, radiograph.width) == (height, width)
+    assert (radiograph.reduction == (1, 1)) is (shrinking < 1)
+    # JPEG has dark pixels a level or two off black, which would pull the centroid to the middle.
+    image = np.where(image > 12, image, 0)
+    np.testing.assert_allclose(centroid(image), placement.to_input(place), atol=0.1)
+
+
+@pytest.mark.parametrize("rule", ResizeRule)
+@pytest.mark.parametrize("write", [jpeg, dicom])
+def test_a_file_is_placed_alike_whole_and_reduced(write, rule):
+    data = write(blob(403, 561, 200, 180, sigma=40))
+    whole, placement = fit(decode(data), 96, 128, rule)
+    _, image, same = read(data, 96, 128, rule)
+    assert same == placement
+    assert np.abs(image.astype(int) - whole).mean() < 0.5
+
+
+def test_a_letterbox_reads_non_square_pixels_at_the_detail_they_need():
+    data = dicom(blob(400, 800, 390, 210, sigma=50), PixelSpacing=[0.2, 0.1])
+    radiograph, _, placement = read(data, 100, 100, ResizeRule.LETTERBOX)
+    assert radiograph.reduction == (3, 6)
+    assert placement.scale == (0.125, 0.25)
+
+
+@pytest.mark.parametrize("window", [None, (2048, 4096), (1800, 1600), (1500, 400)], ids=str)
+@pytest.mark.parametrize("rule", ResizeRule)
+def test_a_real_radiograph_reads_the_same_reduced_in_any_window(rule, window):
+    path = REAL / "canine-lateral-1.dcm"
+    if not path.exists():
+        pytest.skip("real radiographs are not beside the repository (../shared/radiographs)")
+    elements = {"WindowCenter": window[0], "WindowWidth": window[1]} if window else {}
+    data = dicom(decode(path.read_bytes()).pixels, **elements)
+    _, image, placement = read(data, 300, 300, rule)
+    whole, same = fit(decode(data), 300, 300, rule)
+    assert placement == same
+    assert np.abs(image.astype(int) - whole).mean() < 1
+
+
+@pytest.mark.parametrize("rule", ResizeRule)
+def test_a_real_jpeg_reads_the_same_reduced(rule):
+    path = REAL / "canine-lateral-2.jpg"
+    if not path.exists():
+        pytest.skip("real radiographs are not beside the repository (../shared/radiographs)")
+    data = path.read_bytes()
+    radiograph, image, _ = read(data, 224, 224, rule)
+    assert radiograph.reduction == (2, 2)
+    whole, _ = fit(decode(data), 224, 224, rule)
+    assert np.abs(image.astype(int) - whole).mean() < 1

@@ -116,12 +116,18 @@ def jpeg_baseline(pixels=EIGHT_BIT, **elements) -> bytes:
     return written(made)
 
 
+def small(height: int, width: int, aspect: tuple[float, float]) -> tuple[int, int]:
+    return 10, 12
+
+
 def refused(data: bytes, reason: str, error: type[CanicorError] = InvalidArgument, **options) -> str:
-    with pytest.raises(error) as caught:
-        decode(data, **options)
-    assert caught.value.reason == reason
-    assert caught.value.field == "image"
-    assert "Doe" not in caught.value.message
+    """Whole or reduced, the same refusal."""
+    for sufficient in (None, small):
+        with pytest.raises(error) as caught:
+            decode(data, sufficient=sufficient, **options)
+        assert caught.value.reason == reason
+        assert caught.value.field == "image"
+        assert "Doe" not in caught.value.message
     return caught.value.message
 
 
@@ -456,6 +462,99 @@ def test_orientation_marks_do_not_move_pixels(file_format, orientation):
     np.testing.assert_allclose(image.pixels, EIGHT_BIT / 255, atol=0.02)
 
 
+# --- no more detail than suffices ---
+
+
+def means(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Block means, the last blocks of what is left."""
+    height, width = pixels.shape
+    return np.array(
+        [
+            [pixels[y : y + rows, x : x + columns].mean(dtype=np.float64) for x in range(0, width, columns)]
+            for y in range(0, height, rows)
+        ]
+    )
+
+
+RAMP = np.tile(np.arange(0, 4095, 63, dtype=np.uint16), (ROWS, 1))
+SHOWN_AS = {
+    "from least to most": {},
+    "a window beyond all": {"WindowCenter": 2048, "WindowWidth": 5000},
+    "a window that clips both ends": {"WindowCenter": 1800, "WindowWidth": 1000},
+    "a window that clips one end hard": {"WindowCenter": 100, "WindowWidth": 200},
+    "a narrow window": {"WindowCenter": 2000.3, "WindowWidth": 3},
+    "a step": {"WindowCenter": 2000, "WindowWidth": 1},
+    "inverted": {"WindowCenter": 1800, "WindowWidth": 1000, "PhotometricInterpretation": "MONOCHROME1"},
+    "a negative slope": {"RescaleSlope": -0.5, "RescaleIntercept": 90, "WindowCenter": -700, "WindowWidth": 900},
+    "a sigmoid": {"WindowCenter": 2000, "WindowWidth": 1000, "VOILUTFunction": "SIGMOID"},
+    "a table": {"VOILUTSequence": lut(4096, 0, 8, [(value // 9) % 256 for value in range(4096)])},
+    "padding": {"PixelPaddingValue": 4032},
+    "padding in a window": {"PixelPaddingValue": 0, "WindowCenter": 1000, "WindowWidth": 500},
+}
+
+
+@pytest.mark.parametrize("elements", SHOWN_AS.values(), ids=SHOWN_AS)
+@pytest.mark.parametrize("pixels", [RAMP, TWELVE_BIT, TWELVE_BIT[:, :61]], ids=["ramp", "disc", "uneven"])
+@pytest.mark.parametrize("size", [(16, 12), (7, 60), (10, 10)])
+def test_a_reduced_dicom_is_the_mean_of_what_is_shown(pixels, size, elements):
+    data = dicom(np.ascontiguousarray(pixels), **elements)
+    image = decode(data, sufficient=lambda *_: size)
+    assert image.reduction == tuple(
+        max(1, int(had / (1.25 * needed))) for had, needed in zip(pixels.shape, size, strict=True)
+    )
+    assert (image.height, image.width) == pixels.shape
+    # A fifth of a grey level of 255.
+    np.testing.assert_allclose(image.pixels, means(decode(data).pixels, *image.reduction), atol=0.2 / 255)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int8, np.uint32, np.int32])
+def test_reduced_pixels_of_any_width_are_means(dtype):
+    info = np.iinfo(dtype)
+    values = np.linspace(info.min, info.max, ROWS * COLUMNS).reshape(ROWS, COLUMNS).astype(dtype)
+    data = dicom(values, bits=info.bits)
+    image = decode(data, sufficient=small)
+    assert image.reduction == (3, 4)
+    np.testing.assert_allclose(image.pixels, means(decode(data).pixels, *image.reduction), atol=1e-4)
+
+
+def test_what_suffices_is_asked_with_the_size_and_aspect_that_the_file_states():
+    asked = []
+
+    def whole(height, width, aspect):
+        asked.append((height, width, aspect))
+        return height, width
+
+    image = decode(dicom(PixelSpacing=[0.2, 0.1]), sufficient=whole)
+    decode(raster(EIGHT_BIT, "JPEG"), sufficient=whole)
+    assert asked == [(ROWS, COLUMNS, (0.2, 0.1)), (ROWS, COLUMNS, (1, 1))]
+    np.testing.assert_array_equal(image.pixels, decode(dicom()).pixels)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [((300, 400), 1), ((150, 200), 2), ((149, 100), 2), ((60, 60), 4), ((4, 4), 8)]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("shape", [(300, 400), (301, 405)])
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_suffices(shape, mode, size, scale):
+    grey = np.asarray(Image.fromarray(EIGHT_BIT).resize(shape[::-1], Image.Resampling.BICUBIC))
+    image = decode(raster(Image.fromarray(grey).convert(mode), "JPEG", quality=95), sufficient=lambda *_: size)
+    assert image.reduction == (scale, scale)
+    assert (image.height, image.width) == shape
+    np.testing.assert_allclose(image.pixels, means(grey / 255, scale, scale), atol=0.06)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_other_files_come_whole(file_format):
+    image = decode(raster(EIGHT_BIT, file_format), sufficient=small)
+    assert image.reduction == (1, 1)
+    np.testing.assert_array_equal(image.levels, EIGHT_BIT)
+
+
+def test_grey_bytes_stay_bytes():
+    for file_format in ("PNG", "JPEG", "TIFF"):
+        assert decode(raster(EIGHT_BIT, file_format)).levels.dtype == np.uint8
+
+
 # --- refusals ---
 
 
@@ -681,13 +780,15 @@ def seeds(tmp_path_factory) -> dict[str, list[bytes]]:
 
 
 def is_sound_or_refused(data: bytes) -> None:
-    try:
-        image = decode(data)
-    except CanicorError:
-        return
-    assert image.pixels.min() >= 0
-    assert image.pixels.max() <= 1
-    assert min(image.pixels.shape) >= 32
+    for sufficient in (None, small):
+        try:
+            image = decode(data, sufficient=sufficient)
+        except CanicorError:
+            continue
+        assert image.pixels.min() >= 0
+        assert image.pixels.max() <= 1
+        assert min(image.height, image.width) >= 32
+        assert min(image.pixels.shape) >= (10 if sufficient else 32)
 
 
 @pytest.mark.parametrize("file_format", ["DICOM", "PNG", "JPEG", "TIFF"])
@@ -759,5 +860,6 @@ def test_real_radiographs(name, shape, spacing, view):
     assert image.pixels.shape == shape
     assert (image.pixel_spacing, image.view) == (spacing, view)
     assert np.ptp(image.pixels) > 0.9
-    with pytest.raises(ValueError, match="read-only"):
-        image.pixels[0, 0] = 1
+    for sealed in (image.pixels, image.levels):
+        with pytest.raises(ValueError, match="read-only"):
+            sealed[0, 0] = 1
