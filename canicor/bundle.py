@@ -1,15 +1,21 @@
 """The model bundle: what a model repository holds, how it is written, checked and read.
 
-Layout: `NAME/VERSION/{model.onnx, bundle.json, card.md}` and `NAME/aliases.json`. A version exists once its
-`bundle.json` does, which is written last. Versions are whole numbers, counted up by `push`.
+Layout: `NAME/VERSION/{model.onnx, bundle.json, card.md}`, where there are some the same graph in other number
+formats and recorded predictions, and `NAME/aliases.json`. A version exists once its `bundle.json` does, which is
+written last. Versions are whole numbers, counted up by `push`.
 """
 
 import hashlib
+import io
 import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from canicor.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
@@ -19,6 +25,11 @@ from canicor.vhs import HEART_SIZES, HeartSize
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.md"
+PREDICTIONS_FILE = "predictions.npz"
+INT8_FILE = "model.int8.onnx"
+"""The graph with weights and activations in 8 bits, calibrated on training images."""
+FP16_FILE = "model.fp16.onnx"
+"""The graph in 16-bit floats, for GPUs."""
 INFO_FILE = "bundle.json"
 ALIASES_FILE = "aliases.json"
 
@@ -48,6 +59,8 @@ class Alias(StrEnum):
 
     PRODUCTION = "production"
     CANDIDATE = "candidate"
+    SHADOW = "shadow"
+    """Scored beside production, on the same radiographs, without answering."""
 
 
 class _Record(BaseModel):
@@ -96,6 +109,8 @@ class BundleInfo(_Record):
         vhs_half_width: Half width of the VHS interval at `coverage`, in vertebrae (keypoints).
         set_probability: Classes enter the prediction set, best first, until their probabilities reach this
             (classifier).
+        tolerance: Largest difference from the recorded predictions that still counts as the same answer: of a
+            probability or a peak, or of a key point in sides of the input.
         metrics: By name, on the test split.
         training_origins: Where the training images came from: `real`, `generated`, `phantom`.
         training_run: Names the run that made it.
@@ -112,6 +127,7 @@ class BundleInfo(_Record):
     vhs_half_width: float = Field(0.0, ge=0)
     set_probability: float = Field(0.9, gt=0, le=1)
     limits: Limits = Limits()
+    tolerance: float = Field(0.01, ge=0)
     metrics: dict[str, Metric] = {}
     training_dataset_digest: str
     test_dataset_digest: str
@@ -119,6 +135,60 @@ class BundleInfo(_Record):
     training_run: str
     create_time: datetime
     files: dict[str, str] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """`predictions.npz`: what the graph said of some images when it was made.
+
+    A server holds what it is about to serve against them: a graph that came out wrong, and a runtime or number
+    format that changes its answers, are refused.
+
+    Attributes:
+        images: uint8 [K, height, width] of the model's input.
+        outputs: By name, as `OUTPUTS` says, float32 [K, ...].
+    """
+
+    images: NDArray[np.uint8]
+    outputs: Mapping[str, NDArray[np.float32]]
+
+    def to_bytes(self) -> bytes:
+        """Returns the file."""
+        file = io.BytesIO()
+        arrays: dict[str, Any] = {"images": self.images, **self.outputs}
+        np.savez_compressed(file, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, info: "BundleInfo") -> Self:
+        """Reads the file.
+
+        Raises:
+            ValueError: It does not hold what a bundle of this kind and input predicts.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                images, outputs = arrays["images"], {name: arrays[name] for name in OUTPUTS[info.kind]}
+        except Exception as error:
+            raise ValueError("no such arrays") from error
+        count = len(images) if images.ndim else 0
+        expected = {name: (count, *shape) for name, shape in OUTPUTS[info.kind].items()}
+        if (
+            images.dtype != np.uint8
+            or images.shape != (count, info.input.height, info.input.width)
+            or not count
+            or {name: value.shape for name, value in outputs.items()} != expected
+        ):
+            raise ValueError("arrays of other shapes")
+        return cls(images, {name: value.astype(np.float32) for name, value in outputs.items()})
+
+    def largest_difference(self, outputs: Mapping[str, NDArray[np.float32]]) -> float:
+        """Returns how far outputs for `images` lie from these, as `BundleInfo.tolerance` counts; NaN for NaN."""
+        units = {"key_points": min(self.images.shape[1:])}
+        differences = [
+            np.abs(outputs[name] - own).max() / units.get(name, 1) for name, own in self.outputs.items()
+        ]
+        return float(np.max(differences))
 
 
 class Aliases(_Record):
@@ -138,6 +208,8 @@ class Bundle:
         info: `bundle.json`.
         model: `model.onnx`, the bytes.
         card: `card.md`.
+        variants: The same graph in other number formats, by file: `INT8_FILE`, `FP16_FILE`.
+        predictions: What the graph said of some images; None where the bundle has none.
     """
 
     name: str
@@ -145,6 +217,8 @@ class Bundle:
     info: BundleInfo
     model: bytes
     card: str
+    variants: Mapping[str, bytes]
+    predictions: Predictions | None
 
 
 class ModelRepository:
@@ -179,8 +253,13 @@ class ModelRepository:
         except ValidationError as error:
             raise DataLoss(f"{name}/{ALIASES_FILE} is not valid.", reason="BAD_ALIASES") from error
 
-    def read(self, name: str, version: str) -> Bundle:
-        """Reads a version and checks every file against its checksum.
+    def read(self, name: str, version: str, variants: Container[str] = ()) -> Bundle:
+        """Reads a version and checks every file that it reads against its checksum.
+
+        Args:
+            name: The model's.
+            version: Its version.
+            variants: Which of the variants to read where the bundle has them.
 
         Raises:
             NotFound: There is no such version.
@@ -194,9 +273,23 @@ class ModelRepository:
         except ValidationError as error:
             raise DataLoss(f"{folder}/{INFO_FILE} is not valid.", reason="BAD_BUNDLE") from error
         model, card = (self._read_checked(folder, file, info) for file in (MODEL_FILE, CARD_FILE))
-        return Bundle(name, version, info, model, card.decode())
+        others = {
+            file: self._read_checked(folder, file, info)
+            for file in (INT8_FILE, FP16_FILE)
+            if file in info.files and file in variants
+        }
+        return Bundle(name, version, info, model, card.decode(), others, self._predictions(folder, info))
 
-    def push(self, name: str, info: BundleInfo, model: bytes, card: str) -> str:
+    def push(
+        self,
+        name: str,
+        info: BundleInfo,
+        model: bytes,
+        card: str,
+        *,
+        variants: Mapping[str, bytes] | None = None,
+        predictions: Predictions | None = None,
+    ) -> str:
         """Writes a new version and returns it. Readers see all of it or nothing.
 
         Args:
@@ -204,10 +297,16 @@ class ModelRepository:
             info: Its `files` are filled in here.
             model: The ONNX file.
             card: The model card, as Markdown.
+            variants: The same graph in other number formats, by file: `INT8_FILE`, `FP16_FILE`.
+            predictions: What the graph says of some images.
         """
-        files = {MODEL_FILE: model, CARD_FILE: card.encode()}
+        files = {MODEL_FILE: model, CARD_FILE: card.encode(), **(variants or {})}
+        if predictions is not None:
+            files[PREDICTIONS_FILE] = predictions.to_bytes()
         version = self._claim(_checked(name), model)
-        self._store.put(f"{name}/{version}/{CARD_FILE}", files[CARD_FILE])
+        for file, content in files.items():
+            if file != MODEL_FILE:
+                self._store.put(f"{name}/{version}/{file}", content)
         complete = info.model_copy(update={"files": {file: _sha256(data) for file, data in files.items()}})
         self._store.put(f"{name}/{version}/{INFO_FILE}", complete.model_dump_json(indent=2).encode())
         return version
@@ -226,6 +325,12 @@ class ModelRepository:
         if alias is Alias.PRODUCTION and before and before != version:
             history = (*history, before)
         self._write_aliases(name, Aliases(aliases={**now.aliases, alias: version}, history=history))
+
+    def remove_alias(self, name: str, alias: Alias) -> None:
+        """Takes an alias away, atomically; one that points at nothing stays so."""
+        now = self.aliases(name)
+        aliases = {one: version for one, version in now.aliases.items() if one is not alias}
+        self._write_aliases(name, Aliases(aliases=aliases, history=now.history))
 
     def roll_back(self, name: str) -> str:
         """Points production back at the version before and returns it.
@@ -255,6 +360,15 @@ class ModelRepository:
                 version += 1
             else:
                 return str(version)
+
+    def _predictions(self, folder: str, info: BundleInfo) -> Predictions | None:
+        if PREDICTIONS_FILE not in info.files:
+            return None
+        content = self._read_checked(folder, PREDICTIONS_FILE, info)
+        try:
+            return Predictions.from_bytes(content, info)
+        except ValueError as error:
+            raise DataLoss(f"{folder}/{PREDICTIONS_FILE} is not valid.", reason="BAD_BUNDLE") from error
 
     def _read_checked(self, folder: str, file: str, info: BundleInfo) -> bytes:
         try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,6 +146,12 @@ def until(condition: Callable[[], bool]) -> None:
         if condition():
             return
     raise AssertionError("the server never came there")
+
+
+def metrics(server: Server) -> str:
+    """The page that Prometheus reads."""
+    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics") as page:
+        return str(page.read().decode())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from canicor.bundle import Alias, BundleInfo, InputSpec, ModelKind, ModelRepository
+from canicor.bundle import Alias, BundleInfo, InputSpec, ModelKind, ModelRepository, Predictions
 from canicor.model_input import ResizeRule
 
 HEIGHT, WIDTH = 64, 96
@@ -49,13 +49,22 @@ def push(
     name: str = "vhs-keypoints",
     *,
     production: bool = True,
+    predictions: Predictions | None = None,
     **changes: Any,
 ) -> str:
     """Pushes a key-point model, or `model`, and returns its version."""
-    version = repository.push(name, info(**changes), model or keypoints_model(), "# A toy\n")
+    model = model or keypoints_model()
+    version = repository.push(name, info(**changes), model, "# A toy\n", predictions=predictions)
     if production:
         repository.set_alias(name, Alias.PRODUCTION, version)
     return version
+
+
+def predicted(points: ArrayLike = NORMAL_HEART, peak: float = 0.9) -> Predictions:
+    """What `keypoints_model` says of two pictures."""
+    images = np.random.default_rng(0).integers(0, 255, (2, HEIGHT, WIDTH), np.uint8)
+    points = np.tile(np.asarray(points, np.float32), (2, 1, 1))
+    return Predictions(images, {"key_points": points, "peaks": np.full((2, 6), peak, np.float32)})
 
 
 def _constant_graph(outputs: dict[str, np.ndarray]) -> bytes:

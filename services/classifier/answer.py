@@ -22,7 +22,6 @@ from canicor.vhs import (
     heart_size,
     measure,
 )
-from services.classifier.model import Output
 
 NOT_CLEARED_NOTICE = "Not cleared for diagnosis: a veterinarian must judge the radiograph."
 PHANTOM_NOTICE = "This model was trained on phantoms, not on radiographs of dogs."
@@ -36,6 +35,22 @@ class ReferralReason(StrEnum):
     OUT_OF_DISTRIBUTION = "OUT_OF_DISTRIBUTION"
     IMPLAUSIBLE_KEY_POINTS = "IMPLAUSIBLE_KEY_POINTS"
     IMPLAUSIBLE_VHS = "IMPLAUSIBLE_VHS"
+    MODELS_DISAGREE = "MODELS_DISAGREE"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the graph said of one image; the fields of the other kind are None.
+
+    Attributes:
+        probabilities: float32 [3], Small, Normal, Large.
+        key_points: float32 [6, 2] in pixels of the model's input.
+        peaks: float32 [6], 0 to 1.
+    """
+
+    probabilities: NDArray[np.float32] | None = None
+    key_points: NDArray[np.float32] | None = None
+    peaks: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,13 @@ class Answer:
     key_points: KeyPoints | None
     referrals: tuple[Referral, ...]
 
+    @property
+    def confidence(self) -> float | None:
+        """The probability of `heart_size`."""
+        if self.heart_size is None or self.probabilities is None:
+            return None
+        return self.probabilities[HEART_SIZES.index(self.heart_size)]
+
 
 def answer(output: Output, info: BundleInfo, placement: Placement, pixel_aspect: tuple[float, float]) -> Answer:
     """Reads a model's output by its bundle's rules.
@@ -88,6 +110,14 @@ def answer(output: Output, info: BundleInfo, placement: Placement, pixel_aspect:
         referral = Referral(ReferralReason.IMPLAUSIBLE_KEY_POINTS, error.message)
         return Answer(None, None, (), None, None, None, (referral,))
     return _from_measurement(measurement, key_points, float(output.peaks.min()), info)
+
+
+def disagreement(first: Answer, second: Answer) -> Referral | None:
+    """Returns the referral where two models give one radiograph different classes."""
+    if first.heart_size is None or second.heart_size is None or first.heart_size is second.heart_size:
+        return None
+    message = f"One model says {first.heart_size}, another {second.heart_size}."
+    return Referral(ReferralReason.MODELS_DISAGREE, message)
 
 
 def notices(info: BundleInfo) -> list[str]:

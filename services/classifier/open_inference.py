@@ -15,9 +15,10 @@ from canicor.classifier.v1.open_inference_pb2_grpc import GRPCInferenceServiceSe
 from canicor.errors import CanicorError, NotFound
 from services.classifier.answer import notices
 from services.classifier.audit import AuditLog
-from services.classifier.classification import Classification, Classifications, time_left
+from services.classifier.classification import Classifications, deadline_of
 from services.classifier.model import Model
 from services.classifier.models import Models
+from services.classifier.reading import Classification
 from services.classifier.tensors import BYTES, FP32, UINT8, add_outputs, bad_tensor, input_tensor
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -113,7 +114,7 @@ class OpenInference(GRPCInferenceServiceServicer):
                 self._audit.write(one, request.id)
             outputs = _tensors(done, model)
         elif name == INPUT and values.shape[1:] == (model.info.input.height, model.info.input.width):
-            outputs = await self._classifications.infer(values, model, time_left(context))
+            outputs = await self._classifications.infer(values, model, (), deadline_of(context))
         else:
             size = model.info.input
             raise bad_tensor(
@@ -128,7 +129,7 @@ class OpenInference(GRPCInferenceServiceServicer):
     async def _classified(self, images: Sequence[bytes], model: Model, context: Context) -> list[Classification]:
         async def classified(index: int, image: bytes) -> Classification:
             try:
-                return await self._classifications.classify(image, model, time_left(context))
+                return await self._classifications.classify(image, model, deadline_of(context))
             except CanicorError as error:
                 error.message = f"{IMAGE}[{index}]: {error.message}"
                 raise

@@ -22,14 +22,15 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
     add_ModelAdminServiceServicer_to_server,
 )
 from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from canicor.errors import CanicorError, InvalidArgument, Unimplemented
+from canicor.errors import CanicorError, InvalidArgument
 from services.classifier import open_inference
 from services.classifier.audit import AuditLog
-from services.classifier.classification import Classifications, time_left
+from services.classifier.classification import Classifications, deadline_of
 from services.classifier.messages import classify_response, model_message, status_message
 from services.classifier.model import Model
-from services.classifier.models import Models
+from services.classifier.models import Loading, Models
 from services.classifier.overlay import key_point_overlay
+from services.classifier.scheduler import Scheduler
 from services.classifier.settings import ClassifierSettings
 from services.runtime.health import Health
 from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_token
@@ -65,10 +66,10 @@ class ClassifierService:
     def __init__(self, settings: ClassifierSettings) -> None:
         self._settings = settings
         repository = ModelRepository(settings.models)
-        self._models = Models(
-            repository, settings.default_model, settings.execution_providers, settings.worker_count
-        )
-        self._classifications = Classifications(settings.worker_count, settings.max_waiting)
+        loading = Loading(settings.chosen_engines, settings.worker_count, settings.slowest_inference)
+        self._models = Models(repository, settings.default_model, settings.second_model, loading)
+        self._scheduler = Scheduler(settings.worker_count, settings.max_waiting, settings.max_waiting_bytes)
+        self._classifications = Classifications(self._scheduler, self._models)
         self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
 
@@ -94,7 +95,7 @@ class ClassifierService:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
-            self._classifications.close()
+            self._scheduler.close()
             self._audit.close()
 
     async def _follow(self, health: Health) -> None:
@@ -155,7 +156,7 @@ class _Classifier(ClassifierServiceServicer):
         request_id = _checked_id(request.request_id)
         model = self._models.get(request.model)
         wants_overlay = _wants_overlay(request, model)
-        done = await self._classifications.classify(request.image, model, time_left(context))
+        done = await self._classifications.classify(request.image, model, deadline_of(context))
         self._audit.write(done, request_id)
         picture = b""
         if wants_overlay:
@@ -218,7 +219,10 @@ class _ModelAdmin(ModelAdminServiceServicer):
         return admin_pb.SetAliasResponse(model=request.model)
 
     async def SetShadow(self, request: admin_pb.SetShadowRequest, context: Context) -> admin_pb.SetShadowResponse:
-        raise Unimplemented("This server does not score a candidate beside production.", reason="NO_SHADOW")
+        if request.version:
+            _checked_reference(pb.ModelReference(name=request.name, version=request.version))
+        await asyncio.to_thread(self._models.set_shadow, request.name, request.version)
+        return admin_pb.SetShadowResponse(version=request.version)
 
     async def RollBack(self, request: admin_pb.RollBackRequest, context: Context) -> admin_pb.RollBackResponse:
         version = await asyncio.to_thread(self._models.roll_back, request.name)
@@ -260,9 +264,10 @@ def _checked_reference(reference: pb.ModelReference) -> tuple[str, str]:
 
 
 def _checked_alias(alias: str) -> Alias:
-    try:
-        return Alias(alias)
-    except ValueError as error:
+    if alias not in (Alias.PRODUCTION, Alias.CANDIDATE):
         raise InvalidArgument(
-            "alias must be 'production' or 'candidate'.", reason="UNKNOWN_ALIAS", field="alias"
-        ) from error
+            "alias must be 'production' or 'candidate'; SetShadow sets the shadow.",
+            reason="UNKNOWN_ALIAS",
+            field="alias",
+        )
+    return Alias(alias)

@@ -379,10 +379,27 @@ class TestModelLifeCycle:
             admin.LoadModel(admin_pb.LoadModelRequest(model=reference))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
-    def test_says_what_it_does_not_do(self, admin: ModelAdminServiceStub) -> None:
-        with pytest.raises(grpc.RpcError) as caught:
-            admin.SetShadow(admin_pb.SetShadowRequest(name="vhs-keypoints", version="1"))
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    def test_refuses_what_no_longer_says_what_it_said_when_it_was_made(
+        self, repository: ModelRepository, admin: ModelAdminServiceStub, classifier: Classifier, picture: bytes
+    ) -> None:
+        shifted = np.array(toy_models.NORMAL_HEART) + 1
+        toy_models.push(repository, production=False, predictions=toy_models.predicted(shifted))
+        toy_models.push(repository, production=False, predictions=toy_models.predicted())
+        first, second = (pb.ModelReference(name="vhs-keypoints", version=version) for version in "23")
+        with pytest.raises(grpc.RpcError, match="recorded predictions") as caught:
+            admin.SetAlias(admin_pb.SetAliasRequest(model=first, alias="production"))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert classifier.classify(picture).model.version == "1"
+        admin.SetAlias(admin_pb.SetAliasRequest(model=second, alias="production"))
+        assert classifier.classify(picture).model.version == "3"
+
+    def test_refuses_what_is_too_slow(self, serve: Serve, repository: ModelRepository, picture: bytes) -> None:
+        toy_models.push(repository)
+        server = serve("classifier", CANICOR_SLOWEST_INFERENCE="1e-9")
+        with server.channel() as channel:
+            (status,) = ModelAdminServiceStub(channel).GetModelStatus(admin_pb.GetModelStatusRequest()).statuses
+        assert status.state == admin_pb.MODEL_STATE_REFUSED
+        assert "CANICOR_SLOWEST_INFERENCE" in status.message
 
     def test_kill_in_the_middle_of_reloads(
         self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
@@ -414,4 +431,4 @@ class TestModelLifeCycle:
         assert model.card == "# A toy\n"
         assert model.kind == pb.MODEL_KIND_KEYPOINTS
         assert list(model.training_origins) == ["phantom"]
-        assert model.execution_provider == "CPUExecutionProvider"
+        assert model.engine in ("onnxruntime-fp32", "openvino-fp32")

@@ -4,8 +4,7 @@ import pytest
 from canicor.bundle import Limits, ModelKind
 from canicor.model_input import Placement
 from canicor.vhs import HeartSize
-from services.classifier.answer import PHANTOM_NOTICE, ReferralReason, answer, notices, vhs_probabilities
-from services.classifier.model import Output
+from services.classifier.answer import PHANTOM_NOTICE, Output, ReferralReason, answer, notices, vhs_probabilities
 from tests.toy_models import info
 
 SAME = Placement((1.0, 1.0), (0.0, 0.0))

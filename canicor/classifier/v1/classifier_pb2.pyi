@@ -628,7 +628,7 @@ class Model(_message.Message):
     TRAINING_DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     TEST_DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
-    EXECUTION_PROVIDER_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     CARD_FIELD_NUMBER: _builtins.int
     COVERAGE_FIELD_NUMBER: _builtins.int
     kind: Global___ModelKind.ValueType
@@ -641,8 +641,8 @@ class Model(_message.Message):
     """Digest of the data set that it was trained on."""
     test_dataset_digest: _builtins.str
     """Digest of the data set that it was tested on."""
-    execution_provider: _builtins.str
-    """The execution provider that runs it, for example `CPUExecutionProvider`."""
+    engine: _builtins.str
+    """What runs it on this server, for example `openvino-bf16`; docs/settings.md names all."""
     card: _builtins.str
     """The model card, as Markdown. Only in GetModel."""
     coverage: _builtins.float
@@ -680,13 +680,13 @@ class Model(_message.Message):
         training_dataset_digest: _builtins.str = ...,
         test_dataset_digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
-        execution_provider: _builtins.str = ...,
+        engine: _builtins.str = ...,
         card: _builtins.str = ...,
         coverage: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "card", b"card", "coverage", b"coverage", "create_time", b"create_time", "execution_provider", b"execution_provider", "input_height", b"input_height", "input_width", b"input_width", "kind", b"kind", "metrics", b"metrics", "reference", b"reference", "test_dataset_digest", b"test_dataset_digest", "training_dataset_digest", b"training_dataset_digest", "training_origins", b"training_origins"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "card", b"card", "coverage", b"coverage", "create_time", b"create_time", "engine", b"engine", "input_height", b"input_height", "input_width", b"input_width", "kind", b"kind", "metrics", b"metrics", "reference", b"reference", "test_dataset_digest", b"test_dataset_digest", "training_dataset_digest", b"training_dataset_digest", "training_origins", b"training_origins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,8 +42,9 @@ class ClassifierServiceStub:
 
     INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, or a DICOM file
     whose header states another modality or body part. FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the
-    named model is not. RESOURCE_EXHAUSTED: too large, or the queue is full (RetryInfo says when to come back).
-    DEADLINE_EXCEEDED: dropped because the deadline could not be met. UNAVAILABLE: the server is draining.
+    named model is not. RESOURCE_EXHAUSTED: too large, the queue is full, or it is too long for the call's deadline
+    (RetryInfo says when to come back). DEADLINE_EXCEEDED: dropped because the deadline could no longer be met.
+    UNAVAILABLE: the server is draining.
     """
     ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]
     """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
@@ -69,8 +70,9 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
 
     INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, or a DICOM file
     whose header states another modality or body part. FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the
-    named model is not. RESOURCE_EXHAUSTED: too large, or the queue is full (RetryInfo says when to come back).
-    DEADLINE_EXCEEDED: dropped because the deadline could not be met. UNAVAILABLE: the server is draining.
+    named model is not. RESOURCE_EXHAUSTED: too large, the queue is full, or it is too long for the call's deadline
+    (RetryInfo says when to come back). DEADLINE_EXCEEDED: dropped because the deadline could no longer be met.
+    UNAVAILABLE: the server is draining.
     """
     ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
     """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
@@ -99,8 +101,9 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
 
         INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, or a DICOM file
         whose header states another modality or body part. FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the
-        named model is not. RESOURCE_EXHAUSTED: too large, or the queue is full (RetryInfo says when to come back).
-        DEADLINE_EXCEEDED: dropped because the deadline could not be met. UNAVAILABLE: the server is draining.
+        named model is not. RESOURCE_EXHAUSTED: too large, the queue is full, or it is too long for the call's deadline
+        (RetryInfo says when to come back). DEADLINE_EXCEEDED: dropped because the deadline could no longer be met.
+        UNAVAILABLE: the server is draining.
         """
 
     @_abc_1.abstractmethod
