@@ -91,7 +91,7 @@ def apply(plan: Plan, bundle: Bundle, at_once: int) -> dict[int, Runner]:
 
 
 def verify(runner: Runner, bundle: Bundle) -> float:
-    """Returns the largest difference from the bundle's recorded predictions; 0 where it has none.
+    """Returns the difference from the bundle's recorded predictions; 0 where it has none.
 
     Raises:
         Refused: It is beyond the bundle's tolerance, or the outputs are not what its kind says.
@@ -106,7 +106,7 @@ def verify(runner: Runner, bundle: Bundle) -> float:
     _check_outputs(outputs, bundle, len(images))
     if predictions is None:
         return 0.0
-    difference = predictions.largest_difference(outputs)
+    difference = predictions.difference(outputs)
     # Written so that a NaN is refused too.
     if not difference <= bundle.info.tolerance:
         raise Refused(

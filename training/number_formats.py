@@ -1,0 +1,58 @@
+"""The same graph in other number formats: 8-bit integers for CPUs, 16-bit floats for GPUs."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from canicor.bundle import INPUT
+from canicor.onnx_runtime import CPU
+
+# ONNX Runtime's own tools come in inside the functions: after canicor.onnx_runtime, which turns its telemetry off.
+
+
+def int8(model: bytes, images: NDArray[np.uint8]) -> bytes:
+    """Returns a graph with 8-bit weights and activations.
+
+    Static quantisation after training, weights by output channel (Jacob et al., CVPR 2018, section 3), with
+    quantise and dequantise nodes that every runtime reads.
+
+    Args:
+        model: The ONNX file.
+        images: uint8 [N, height, width] of the input, from the training split, that ranges are measured on.
+    """
+    from onnxruntime import quantization
+
+    rest = iter(images)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            image = next(rest, None)
+            return None if image is None else {INPUT: image[np.newaxis]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
+        quantization.quant_pre_process(onnx.load_from_string(model), prepared)
+        quantization.quantize_static(
+            prepared,
+            quantised,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibration_providers=[CPU],
+        )
+        return quantised.read_bytes()
+
+
+def fp16(model: bytes) -> bytes:
+    """Returns a graph that computes in 16-bit floats; its outputs stay in 32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    converted: bytes = convert_float_to_float16(
+        onnx.load_from_string(model), keep_io_types=True
+    ).SerializeToString()
+    return converted
