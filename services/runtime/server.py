@@ -16,6 +16,7 @@ from services.runtime import health
 from services.runtime.health import Health
 from services.runtime.interceptor import CallInterceptor
 from services.runtime.logs import configure
+from services.runtime.memory import keep_freed_memory
 from services.runtime.settings import ServerSettings, split_address
 from services.runtime.tokens import Role, Tokens
 
@@ -50,6 +51,7 @@ def run(service: Service, settings: ServerSettings) -> None:
         FailedPrecondition: The address is taken, or a file of the settings can't be read.
     """
     configure(settings.log_format, settings.log_level)
+    keep_freed_memory()
     asyncio.run(_serve(service, settings))
 
 
