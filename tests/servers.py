@@ -154,6 +154,13 @@ def metrics(server: Server) -> str:
         return str(page.read().decode())
 
 
+def health_of(address: str, name: str) -> str:
+    with grpc.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=name)
+        state = health_pb2_grpc.HealthStub(channel).Check(request).status
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(state)
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
     """Of the server's database: empty for its own SQLite file."""
