@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor.errors import DeadlineExceeded, ResourceExhausted
-from canicor.model_input import read
+from canicor.model_input import Placement, read
 from services.classifier.answer import Answer, answer
 from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
 from services.classifier.model import Model
@@ -31,12 +31,16 @@ class Classification:
 
     Attributes:
         seconds: By stage: `queue`, `decode`, `inference`, `total`.
+        placement: Where the radiograph lay in the model's input.
+        heat_map: The graph's, float32 [rows, columns], where it was asked for.
     """
 
     answer: Answer
     model: Model
     sha256: str
     seconds: dict[str, float]
+    placement: Placement
+    heat_map: NDArray[np.float32] | None
 
 
 class Classifications:
@@ -52,25 +56,28 @@ class Classifications:
         self._max_waiting = max_waiting
         self._waiting = 0
 
-    async def classify(self, image: bytes, model: Model, time_left: Callable[[], float]) -> Classification:
+    async def classify(
+        self, image: bytes, model: Model, time_left: Callable[[], float], *, heat_map: bool = False
+    ) -> Classification:
         """Classifies one radiograph.
 
         Args:
             image: The file.
             model: Answers.
             time_left: Seconds until the caller gives up, asked before work starts.
+            heat_map: Return the heat map of a model that gives it.
 
         Raises:
             CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
                 DeadlineExceeded where no time was left when its turn came.
         """
-        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter())
+        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter(), heat_map)
         done = await self._worked(work)
         _count(done)
         return done
 
     async def infer(
-        self, images: NDArray[np.uint8], model: Model, time_left: Callable[[], float]
+        self, images: NDArray[np.uint8], model: Model, time_left: Callable[[], float], outputs: Sequence[str] = ()
     ) -> dict[str, NDArray[np.float32]]:
         """Runs a model's graph on prepared inputs.
 
@@ -78,11 +85,12 @@ class Classifications:
             images: uint8 [N, height, width] of the bundle's input.
             model: Runs.
             time_left: As for `classify`.
+            outputs: As for `Model.infer`.
 
         Raises:
             ResourceExhausted, DeadlineExceeded: As `classify`.
         """
-        return await self._worked(partial(_infer, images, model, time_left, self._alone))
+        return await self._worked(partial(_infer, images, model, time_left, self._alone, outputs))
 
     def _alone(self) -> bool:
         return self._waiting == 1
@@ -119,10 +127,14 @@ def time_left(context: "grpc.aio.ServicerContext[Any, Any]") -> Callable[[], flo
 
 
 def _infer(
-    images: NDArray[np.uint8], model: Model, time_left: Callable[[], float], alone: Callable[[], bool]
+    images: NDArray[np.uint8],
+    model: Model,
+    time_left: Callable[[], float],
+    alone: Callable[[], bool],
+    outputs: Sequence[str],
 ) -> dict[str, NDArray[np.float32]]:
     _check_time(time_left)
-    return model.infer(images, alone=alone())
+    return model.infer(images, outputs, alone=alone())
 
 
 def _check_time(time_left: Callable[[], float]) -> None:
@@ -131,23 +143,28 @@ def _check_time(time_left: Callable[[], float]) -> None:
 
 
 def _classify(
-    image: bytes, model: Model, time_left: Callable[[], float], alone: Callable[[], bool], arrived: float
+    image: bytes,
+    model: Model,
+    time_left: Callable[[], float],
+    alone: Callable[[], bool],
+    arrived: float,
+    heat_map: bool,
 ) -> Classification:
     started = time.perf_counter()
     _check_time(time_left)
     size = model.info.input
     radiograph, pixels, placement = read(image, size.height, size.width, size.resize)
     decoded = time.perf_counter()
-    output = model.run(pixels, alone=alone())
+    output = model.run(pixels, heat_map=heat_map, alone=alone())
     inferred = time.perf_counter()
-    said = answer(output, model.info, placement, radiograph.pixel_aspect)
+    said = answer(output, model.info, placement, radiograph)
     seconds = {
         "queue": started - arrived,
         "decode": decoded - started,
         "inference": inferred - decoded,
         "total": time.perf_counter() - arrived,
     }
-    return Classification(said, model, hashlib.sha256(image).hexdigest(), seconds)
+    return Classification(said, model, hashlib.sha256(image).hexdigest(), seconds, placement, output.heat_map)
 
 
 def _count(done: Classification) -> None:

@@ -23,13 +23,11 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
 )
 from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from canicor.errors import CanicorError, InvalidArgument, Unimplemented
-from services.classifier import open_inference
+from services.classifier import explanation, open_inference
 from services.classifier.audit import AuditLog
 from services.classifier.classification import Classifications, time_left
 from services.classifier.messages import classify_response, model_message, status_message
-from services.classifier.model import Model
 from services.classifier.models import Models
-from services.classifier.overlay import key_point_overlay
 from services.classifier.settings import ClassifierSettings
 from services.runtime.health import Health
 from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_token
@@ -154,12 +152,13 @@ class _Classifier(ClassifierServiceServicer):
     async def _answer(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         request_id = _checked_id(request.request_id)
         model = self._models.get(request.model)
-        wants_overlay = _wants_overlay(request, model)
-        done = await self._classifications.classify(request.image, model, time_left(context))
+        explanation.check(request.explanation, model)
+        heat_map = request.explanation == pb.EXPLANATION_HEAT_MAP
+        done = await self._classifications.classify(request.image, model, time_left(context), heat_map=heat_map)
         self._audit.write(done, request_id)
         picture = b""
-        if wants_overlay:
-            picture = await asyncio.to_thread(key_point_overlay, request.image, done.answer.key_points)
+        if request.explanation != pb.EXPLANATION_UNSPECIFIED:
+            picture = await asyncio.to_thread(explanation.draw, request.explanation, request.image, done)
         return classify_response(done, request_id, picture)
 
     async def _read(
@@ -237,18 +236,6 @@ def _checked_id(request_id: str) -> str:
             f"request_id may have at most {LONGEST_ID} characters.", reason="REQUEST_ID", field="request_id"
         )
     return request_id or str(uuid.uuid4())
-
-
-def _wants_overlay(request: pb.ClassifyRequest, model: Model) -> bool:
-    if request.explanation == pb.EXPLANATION_UNSPECIFIED:
-        return False
-    if request.explanation == pb.EXPLANATION_KEY_POINT_OVERLAY and model.info.kind == "keypoints":
-        return True
-    raise InvalidArgument(
-        f"The model {model.name} does not give this explanation; key-point models give a key-point overlay.",
-        reason="EXPLANATION",
-        field="explanation",
-    )
 
 
 def _checked_reference(reference: pb.ModelReference) -> tuple[str, str]:
