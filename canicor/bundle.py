@@ -98,7 +98,7 @@ class Limits(_Record):
 
 
 class Histogram(_Record):
-    """How a figure is spread over images.
+    """How a feature is spread over images.
 
     Attributes:
         edges: Where one bin ends and the next begins, ascending. A value on an edge lies in the bin above it; the
@@ -123,11 +123,11 @@ class Reference(_Record):
 
     Attributes:
         count: Images of the split.
-        figures: By name, as `canicor.monitoring` names them.
+        features: By name, as `canicor.monitoring` names them.
     """
 
     count: int = Field(ge=1)
-    figures: dict[str, Histogram]
+    features: dict[str, Histogram]
 
 
 class BundleInfo(_Record):

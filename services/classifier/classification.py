@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from canicor.errors import DeadlineExceeded, ResourceExhausted
 from canicor.model_input import Placement, read
 from services.classifier.answer import Answer, answer
+from services.classifier.drift import Drift
 from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
 from services.classifier.model import Model
 
@@ -49,12 +50,14 @@ class Classifications:
     Args:
         workers: Radiographs worked on at once.
         max_waiting: Requests taken in and not yet answered; beyond, they are refused.
+        drift: Is told of every answer.
     """
 
-    def __init__(self, workers: int, max_waiting: int) -> None:
+    def __init__(self, workers: int, max_waiting: int, drift: Drift) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="classify")
         self._max_waiting = max_waiting
         self._waiting = 0
+        self._drift = drift
 
     async def classify(
         self, image: bytes, model: Model, time_left: Callable[[], float], *, heat_map: bool = False
@@ -71,7 +74,7 @@ class Classifications:
             CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
                 DeadlineExceeded where no time was left when its turn came.
         """
-        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter(), heat_map)
+        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter(), heat_map, self._drift)
         done = await self._worked(work)
         _count(done)
         return done
@@ -149,6 +152,7 @@ def _classify(
     alone: Callable[[], bool],
     arrived: float,
     heat_map: bool,
+    drift: Drift,
 ) -> Classification:
     started = time.perf_counter()
     _check_time(time_left)
@@ -158,6 +162,7 @@ def _classify(
     output = model.run(pixels, heat_map=heat_map, alone=alone())
     inferred = time.perf_counter()
     said = answer(output, model.info, placement, radiograph)
+    drift.observe(model, radiograph, pixels, placement, output, said)
     seconds = {
         "queue": started - arrived,
         "decode": decoded - started,

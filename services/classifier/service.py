@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeAlias
 
 import grpc
+from prometheus_client import REGISTRY
 
 from canicor.bundle import Alias, ModelRepository
 from canicor.classifier.v1 import classifier_pb2 as pb
@@ -26,6 +27,7 @@ from canicor.errors import CanicorError, InvalidArgument, Unimplemented
 from services.classifier import explanation, open_inference
 from services.classifier.audit import AuditLog
 from services.classifier.classification import Classifications, time_left
+from services.classifier.drift import Drift
 from services.classifier.messages import classify_response, model_message, status_message
 from services.classifier.models import Models
 from services.classifier.settings import ClassifierSettings
@@ -66,7 +68,8 @@ class ClassifierService:
         self._models = Models(
             repository, settings.default_model, settings.execution_providers, settings.worker_count
         )
-        self._classifications = Classifications(settings.worker_count, settings.max_waiting)
+        self._drift = Drift(settings.drift_window)
+        self._classifications = Classifications(settings.worker_count, settings.max_waiting, self._drift)
         self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
 
@@ -86,9 +89,11 @@ class ClassifierService:
         """Loads what is in production, and follows the aliases until the end."""
         await self._follow_once(health)
         following = asyncio.create_task(self._follow(health))
+        REGISTRY.register(self._drift)
         try:
             yield
         finally:
+            REGISTRY.unregister(self._drift)
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following

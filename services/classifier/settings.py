@@ -23,6 +23,7 @@ class ClassifierSettings(ServerSettings):
     reload_seconds: float = Field(2.0, gt=0, description="How often the repository's aliases are read.")
     workers: int = Field(0, ge=0, description="Radiographs worked on at once. 0: one per core.")
     max_waiting: int = Field(256, ge=1, description="Requests that may wait; more are refused with a retry hint.")
+    drift_window: int = Field(1000, ge=100, description="Newest answers of a model that drift is measured over.")
     audit_log: Path | None = Field(
         None, description="File that every answer is written down in, without the image. Empty: HOME/audit.jsonl."
     )

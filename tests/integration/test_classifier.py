@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from grpc_status import rpc_status
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from canicor.bundle import Alias, Limits, ModelKind, ModelRepository
+from canicor.bundle import Alias, Histogram, Limits, ModelKind, ModelRepository, Reference
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -193,6 +194,47 @@ class TestAudit:
         classifier.classify(picture, request_id="after")
         lines = [json.loads(line) for line in (server.home / "audit.jsonl").read_text().splitlines()]
         assert [line["request_id"] for line in lines] == ["before", "after"]
+
+
+class TestDrift:
+    def test_shows_on_the_metrics_page_once_there_is_enough(
+        self, serve: Serve, repository: ModelRepository, picture: bytes
+    ) -> None:
+        # The reference knows dark pictures alone, and Normal hearts, which is what the toy finds.
+        reference = Reference(
+            count=50,
+            features={
+                "mean_grey": Histogram(edges=(20.0, 40.0), shares=(0.5, 0.5, 0.0)),
+                "heart_size": Histogram(edges=(0.5, 1.5), shares=(0.0, 1.0, 0.0)),
+            },
+        )
+        toy_models.push(repository, reference=reference)
+        toy_models.push(repository, name="without", reference=None)
+        server = serve("classifier", CANICOR_DRIFT_WINDOW="110")
+
+        def gauges() -> dict[str, float]:
+            with urllib.request.urlopen(f"http://{server.metrics_address}/metrics") as page:
+                lines = page.read().decode().splitlines()
+            drift = (line for line in lines if line.startswith("canicor_classifier_drift"))
+            return {name: float(value) for name, _, value in (line.rpartition(" ") for line in drift)}
+
+        with Classifier(server.client_settings()) as classifier:
+            for _ in range(99):
+                classifier.classify(picture)
+            assert gauges() == {}
+            for _ in range(21):
+                classifier.classify(picture)
+                classifier.classify(picture, model="without")
+
+        of_version = 'model="vhs-keypoints",version="1"'
+        found = gauges()
+        assert found.pop(f"canicor_classifier_drift_answers{{{of_version}}}") == 110
+        drift = 'canicor_classifier_drift_{}{{feature="{}",{}}}'
+        assert found.pop(drift.format("psi", "mean_grey", of_version)) > 0.25
+        assert found.pop(drift.format("ks", "mean_grey", of_version)) == 1
+        assert found.pop(drift.format("psi", "heart_size", of_version)) == 0
+        assert found.pop(drift.format("ks", "heart_size", of_version)) == 0
+        assert found == {}
 
 
 class TestStream:

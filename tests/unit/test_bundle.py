@@ -131,8 +131,8 @@ def test_a_histogram_that_is_none_is_refused(edges: tuple[float, ...], shares: t
 
 
 def test_the_reference_comes_back_as_it_was_written(repository: ModelRepository) -> None:
-    figures = {"vhs": Histogram(edges=(8.2, 10.1), shares=(0.1, 0.2, 0.7))}
-    reference = Reference(count=120, figures=figures)
+    features = {"vhs": Histogram(edges=(8.2, 10.1), shares=(0.1, 0.2, 0.7))}
+    reference = Reference(count=120, features=features)
     limits = Limits(max_distance=23.25)
     version = repository.push("heart", info(reference=reference, limits=limits), b"graph", "")
     found = repository.read("heart", version).info
