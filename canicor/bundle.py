@@ -12,11 +12,12 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from canicor.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from canicor.model_input import ResizeRule
@@ -53,6 +54,16 @@ OUTPUTS: dict[ModelKind, dict[str, tuple[int, ...]]] = {
 """The graph's outputs, float32 [N, ...], by kind: what follows N in the shape of each. `BundleInfo` says what they
 mean."""
 
+DISTANCE, HEAT_MAP = "distance", "heat_map"
+
+OPTIONAL_OUTPUTS: dict[str, tuple[int | None, ...]] = {DISTANCE: (), HEAT_MAP: (None, None)}
+"""What a graph of either kind may give beside, float32 [N, ...]; None is any size.
+
+`distance`: how far the picture's features lie from those of the training images, 0 or more, in standard
+deviations (Mahalanobis distance). `heat_map`: [N, rows, columns] from 0 to 1 over the whole of the model's input:
+where the key points are seen, or what spoke for the most probable class.
+"""
+
 
 class Alias(StrEnum):
     """The names under which versions are served."""
@@ -64,7 +75,7 @@ class Alias(StrEnum):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Metric(_Record):
@@ -90,10 +101,45 @@ class Limits(_Record):
     Attributes:
         min_probability: Smallest probability of the best class that may stand, 0 to 1.
         min_peak: Smallest heat-map peak among the six points that may stand, 0 to 1 (key-point models).
+        max_distance: Largest `distance` that may stand; None where the graph does not give it.
     """
 
     min_probability: float = Field(0.0, ge=0, le=1)
     min_peak: float = Field(0.0, ge=0, le=1)
+    max_distance: float | None = Field(None, gt=0)
+
+
+class Histogram(_Record):
+    """How a feature is spread over images.
+
+    Attributes:
+        edges: Where one bin ends and the next begins, ascending. A value on an edge lies in the bin above it; the
+            first and the last bin are open.
+        shares: Of the images, by bin: one more than `edges`, and they sum to 1.
+    """
+
+    edges: tuple[float, ...] = Field(min_length=1)
+    shares: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(lower >= upper for lower, upper in pairwise(self.edges)):
+            raise ValueError("edges must ascend")
+        if len(self.shares) != len(self.edges) + 1 or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError("shares must be one more than edges, none negative, and sum to 1")
+        return self
+
+
+class Reference(_Record):
+    """What inputs and answers looked like on the validation split: what drift is measured against.
+
+    Attributes:
+        count: Images of the split.
+        features: By name, as `canicor.monitoring` names them.
+    """
+
+    count: int = Field(ge=1)
+    features: dict[str, Histogram]
 
 
 class BundleInfo(_Record):
@@ -105,13 +151,14 @@ class BundleInfo(_Record):
             [N, 6], the height of each heat map's peak from 0 to 1.
         temperature: Divides the logits inside the graph (classifier); 1 where nothing was fitted.
         coverage: What prediction sets and intervals state, fitted on validation images.
-        vhs_sigma: Standard deviation of the VHS error on validation images, in vertebrae (keypoints).
+        vhs_sigma: Root mean square of the VHS error on validation images, in vertebrae (keypoints).
         vhs_half_width: Half width of the VHS interval at `coverage`, in vertebrae (keypoints).
-        set_probability: Classes enter the prediction set, best first, until their probabilities reach this
-            (classifier).
+        set_probability: A class is in the prediction set where those likelier than it have at most this
+            probability together (classifier); at 1 every class is.
         tolerance: How far answers may lie from the recorded predictions, in the mean over images: in total
             variation of the class probabilities (which bounds what their accuracy may change by), in vertebrae of
             a key point, in the height of a peak.
+        reference: What drift is measured against; None where nothing was recorded.
         metrics: By name, on the test split.
         training_origins: Where the training images came from: `real`, `generated`, `phantom`.
         training_run: Names the run that made it.
@@ -129,6 +176,7 @@ class BundleInfo(_Record):
     set_probability: float = Field(0.9, gt=0, le=1)
     limits: Limits = Limits()
     tolerance: float = Field(0.05, ge=0)
+    reference: Reference | None = None
     metrics: dict[str, Metric] = {}
     training_dataset_digest: str
     test_dataset_digest: str

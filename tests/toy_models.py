@@ -17,14 +17,14 @@ NORMAL_HEART = [[30, 10], [30, 30], [20, 20], [35, 20], [20, 5], [44, 5]]
 """Key points, in pixels of the input, with a VHS of 6 (20 + 15) / 24 = 8.75."""
 
 
-def keypoints_model(points: ArrayLike = NORMAL_HEART, peak: float = 0.9) -> bytes:
-    """A graph that finds the same six points on every image."""
-    return _constant_graph({"key_points": np.asarray(points, np.float32), "peaks": np.full(6, peak, np.float32)})
+def keypoints_model(points: ArrayLike = NORMAL_HEART, peak: float = 0.9, **optional: ArrayLike) -> bytes:
+    """A graph that finds the same six points on every image, and gives optional outputs by their names."""
+    return _constant_graph({"key_points": points, "peaks": np.full(6, peak), **optional})
 
 
-def class_model(probabilities: ArrayLike = (0.1, 0.7, 0.2)) -> bytes:
-    """A graph that gives the same probabilities on every image."""
-    return _constant_graph({"probabilities": np.asarray(probabilities, np.float32)})
+def class_model(probabilities: ArrayLike = (0.1, 0.7, 0.2), **optional: ArrayLike) -> bytes:
+    """A graph that gives the same probabilities on every image, and optional outputs by their names."""
+    return _constant_graph({"probabilities": probabilities, **optional})
 
 
 def info(kind: ModelKind = ModelKind.KEYPOINTS, **changes: Any) -> BundleInfo:
@@ -67,7 +67,7 @@ def predicted(points: ArrayLike = NORMAL_HEART, peak: float = 0.9) -> Prediction
     return Predictions(images, {"key_points": points, "peaks": np.full((2, 6), peak, np.float32)})
 
 
-def _constant_graph(outputs: dict[str, np.ndarray]) -> bytes:
+def _constant_graph(constant_outputs: dict[str, ArrayLike]) -> bytes:
     """Each output is its constant, once for each image: constant + 0 * mean(image)."""
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
@@ -76,6 +76,7 @@ def _constant_graph(outputs: dict[str, np.ndarray]) -> bytes:
     ]
     constants = {"axes": np.array([1, 2], np.int64), "zero": np.array(0, np.float32)}
     results = []
+    outputs = {name: np.asarray(value, np.float32) for name, value in constant_outputs.items()}
     for name, value in outputs.items():
         constants[f"{name}_value"] = value[None]
         constants[f"{name}_shape"] = np.array([-1] + [1] * value.ndim, np.int64)

@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from services.classifier.drift import Drift
 from services.classifier.engines import Outputs
 from services.classifier.metrics import ANSWERS, CONFIDENCE, REFERRALS, SHARED, STAGE_SECONDS
 from services.classifier.model import Model
@@ -50,30 +51,35 @@ class Classifications:
     Args:
         scheduler: Shares out the cores.
         models: Says who is asked beside a model.
+        drift: Is told of every answer.
     """
 
-    def __init__(self, scheduler: Scheduler, models: Models) -> None:
+    def __init__(self, scheduler: Scheduler, models: Models, drift: Drift) -> None:
         self._scheduler = scheduler
         self._models = models
+        self._drift = drift
         self._shadow = Shadow(scheduler, models)
         self._under_way: dict[tuple[Any, ...], list[_Work]] = {}
 
-    async def classify(self, image: bytes, model: Model, deadline: float) -> Classification:
+    async def classify(
+        self, image: bytes, model: Model, deadline: float, *, heat_map: bool = False
+    ) -> Classification:
         """Classifies one radiograph.
 
         Args:
             image: The file.
             model: Answers.
             deadline: When the caller gives up, in seconds of `time.monotonic`; infinite for never.
+            heat_map: Return the heat map of a model that gives it.
 
         Raises:
             CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait, or it would come
                 too late; DeadlineExceeded where no time was left when its turn came.
         """
-        key = (model, len(image), image[-_TAIL:])
+        key = (model, heat_map, len(image), image[-_TAIL:])
         work = next((one for one in self._under_way.get(key, ()) if one.image == image), None)
         if work is None:
-            work = self._begun(image, model, deadline)
+            work = self._begun(image, model, deadline, heat_map)
             self._under_way.setdefault(key, []).append(work)
             work.task.add_done_callback(partial(self._ended, key, work))
         else:
@@ -88,7 +94,7 @@ class Classifications:
         Args:
             images: uint8 [N, height, width] of the bundle's input.
             model: Runs.
-            names: Of the outputs wanted; all that its kind has where empty.
+            names: Of the outputs wanted; those that an answer needs where empty.
             deadline: As for `classify`.
 
         Raises:
@@ -105,9 +111,10 @@ class Classifications:
         finally:
             self._scheduler.release(job)
 
-    def _begun(self, image: bytes, model: Model, deadline: float) -> _Work:
+    def _begun(self, image: bytes, model: Model, deadline: float, heat_map: bool) -> _Work:
         job = self._scheduler.admit(len(image), deadline, model.estimate)
-        return _Work(image, job, asyncio.create_task(self._classified(image, model, job)))
+        reading = Reading(image, [model, *self._models.beside(model)], job, heat_map=heat_map)
+        return _Work(image, job, asyncio.create_task(self._classified(image, reading)))
 
     def _ended(self, key: tuple[Any, ...], work: _Work, task: "asyncio.Task[Classification]") -> None:
         self._scheduler.release(work.job)
@@ -118,19 +125,20 @@ class Classifications:
             # Looked at, even where the last caller has just left.
             task.exception()
 
-    async def _classified(self, image: bytes, model: Model, job: Job) -> Classification:
-        reading = Reading(image, [model, *self._models.beside(model)], job)
+    async def _classified(self, image: bytes, reading: Reading) -> Classification:
         if any(one.batches for one in reading.models):
             done = await self._step_by_step(reading)
         else:
-            done = await self._scheduler.run(job, partial(self._at_one_go, reading))
-        model.estimate.learn(done.seconds, max(self._scheduler.cores, model.plan.batch))
+            done = await self._scheduler.run(reading.job, partial(self._at_one_go, reading))
+        done.model.estimate.learn(done.seconds, max(self._scheduler.cores, done.model.plan.batch))
         _count(done)
         self._shadow.score(image, done)
         return done
 
     def _at_one_go(self, reading: Reading) -> Classification:
-        return reading.at_one_go(self._scheduler.cores_each())
+        done = reading.at_one_go(self._scheduler.cores_each())
+        reading.tell(self._drift, done.answer)
+        return done
 
     async def _step_by_step(self, reading: Reading) -> Classification:
         """Leaves the core to others while a GPU works."""
@@ -141,7 +149,9 @@ class Classifications:
                 reading.take(model, await asyncio.wrap_future(outputs))
             else:
                 await self._scheduler.run(reading.job, partial(reading.infer, model, 1))
-        return reading.judge()
+        done = reading.judge()
+        reading.tell(self._drift, done.answer)
+        return done
 
 
 def deadline_of(context: "grpc.aio.ServicerContext[Any, Any]") -> float:
@@ -154,8 +164,8 @@ def _count(done: Classification) -> None:
     name, version, said = done.model.name, done.model.version, done.answer
     decision = "REFER" if said.referrals else "ACCEPT"
     ANSWERS.labels(name, version, said.heart_size or "", decision).inc()
-    if said.confidence is not None:
-        CONFIDENCE.labels(name, version).observe(said.confidence)
+    if said.probability is not None:
+        CONFIDENCE.labels(name, version).observe(said.probability)
     for referral in said.referrals:
         REFERRALS.labels(name, referral.reason).inc()
     for stage, seconds in done.seconds.items():

@@ -21,6 +21,10 @@ Outputs = dict[str, NDArray[np.float32]]
 class Runner(Protocol):
     """A loaded graph. Any number of threads may run it at once."""
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The graph's outputs."""
+
     def run(self, images: NDArray[np.uint8], names: Sequence[str]) -> Outputs:
         """Runs uint8 [N, height, width] and returns the outputs named."""
 
@@ -128,6 +132,7 @@ ENGINES: Mapping[str, Engine] = {
 class _Session:
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
+        self.names = [output.name for output in session.get_outputs()]
 
     def run(self, images: NDArray[np.uint8], names: Sequence[str]) -> Outputs:
         return dict(zip(names, self._session.run(names, {INPUT: images}), strict=True))
@@ -138,6 +143,7 @@ class _BoundSession:
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
+        self.names = [output.name for output in session.get_outputs()]
 
     def run(self, images: NDArray[np.uint8], names: Sequence[str]) -> Outputs:
         binding = self._session.io_binding()
@@ -171,6 +177,7 @@ class _CompiledModel:
             },
         )
         self._of_thread = threading.local()
+        self.names = [output.get_any_name() for output in self._compiled.outputs]
 
     def run(self, images: NDArray[np.uint8], names: Sequence[str]) -> Outputs:
         results = [self._run_one(image[None], names) for image in images]

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.bundle import OUTPUTS, Bundle
+from canicor.bundle import HEAT_MAP, Bundle
 from canicor.errors import FailedPrecondition
 from services.classifier import tuning
 from services.classifier.batcher import Batcher
@@ -27,6 +27,8 @@ class Model:
 
     Attributes:
         plan: How it runs here.
+        outputs: What its graph gives, and what follows N in the shape of each, as `OUTPUTS` and `OPTIONAL_OUTPUTS`
+            have it.
         estimate: What a request to it takes, learnt from those that were answered.
 
     Raises:
@@ -46,10 +48,11 @@ class Model:
         self.version = bundle.version
         self.info = bundle.info
         self.card = bundle.card
-        self.outputs = list(OUTPUTS[self.info.kind])
         self.estimate = Estimate()
         self._size = len(bundle.model)
         self.plan, self._runners = self._prepared(bundle, engines, cores, before)
+        self.outputs = tuning.outputs_of(self._runners[1], self.info)
+        self._usual = [name for name in self.outputs if name != HEAT_MAP]
         if self.plan.seconds > slowest:
             raise FailedPrecondition(
                 f"The model {self.name}/{self.version} takes {self.plan.seconds:.2f} s for one radiograph, more "
@@ -69,22 +72,23 @@ class Model:
         return self._batcher is not None
 
     def infer(self, images: NDArray[np.uint8], names: Sequence[str] = (), *, cores: int = 1) -> Outputs:
-        """Runs images in the calling thread and returns the graph's outputs by name, as `OUTPUTS` says.
+        """Runs images in the calling thread and returns the graph's outputs by name.
+
+        ONNX Runtime computes a whole graph, whatever is asked of it: `only_execute_path_to_fetches` does nothing
+        outside its training builds (microsoft/onnxruntime#16013). What is not asked for is not copied.
 
         Args:
             images: uint8 [N, height, width] of the bundle's input.
-            names: Of the outputs wanted; all that its kind has where left out.
+            names: Of the outputs wanted; those that an answer needs where left out.
             cores: That it may use.
         """
         most = max(number for number in self._runners if number <= max(1, cores))
-        return self._runners[most].run(images, names or self.outputs)
+        return self._runners[most].run(images, names or self._usual)
 
     def submit(self, image: NDArray[np.uint8], job: Job, names: Sequence[str] = ()) -> "Future[Outputs]":
         """Has an image run with others that wait, where the model `batches`; see `Batcher.submit`."""
         assert self._batcher is not None  # noqa: S101
-        return self._batcher.submit(
-            image, names or self.outputs, lambda: job.check("inference", self.plan.seconds)
-        )
+        return self._batcher.submit(image, names or self._usual, lambda: job.check("inference", self.plan.seconds))
 
     def _prepared(
         self, bundle: Bundle, engines: Iterable[Engine], cores: int, before: "Model | None"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import canicor
-from canicor.bundle import INPUT, OUTPUTS, ModelKind
+from canicor.bundle import INPUT, ModelKind
 from canicor.classifier.v1 import open_inference_pb2 as pb
 from canicor.classifier.v1.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 from canicor.errors import CanicorError, NotFound
@@ -96,8 +96,8 @@ class OpenInference(GRPCInferenceServiceServicer):
                     for name, (datatype, shape, _) in _answers_of(model).items()
                 ),
                 *(
-                    tensor(name=name, datatype=FP32, shape=[-1, *shape])
-                    for name, shape in OUTPUTS[model.info.kind].items()
+                    tensor(name=name, datatype=FP32, shape=[-1, *(-1 if side is None else side for side in shape)])
+                    for name, shape in model.outputs.items()
                 ),
             ],
         )
@@ -114,7 +114,8 @@ class OpenInference(GRPCInferenceServiceServicer):
                 self._audit.write(one, request.id)
             outputs = _tensors(done, model)
         elif name == INPUT and values.shape[1:] == (model.info.input.height, model.info.input.width):
-            outputs = await self._classifications.infer(values, model, (), deadline_of(context))
+            wanted = [output.name for output in request.outputs if output.name in model.outputs]
+            outputs = await self._classifications.infer(values, model, wanted, deadline_of(context))
         else:
             size = model.info.input
             raise bad_tensor(

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.bundle import InputSpec
+from canicor.bundle import HEAT_MAP, InputSpec
 from canicor.model_input import Placement, read
-from services.classifier.answer import Answer, Output, answer, disagreement
+from canicor.radiograph import Radiograph
+from services.classifier.answer import Answer, Output, Referral, answer, disagreement
+from services.classifier.drift import Drift
 from services.classifier.engines import Outputs
 from services.classifier.model import Model
 from services.classifier.scheduler import Job
@@ -25,21 +27,25 @@ class Classification:
         model: That says it.
         sha256: Of the file, hexadecimal.
         seconds: By stage: `queue`, `decode`, `inference`, `total`.
+        placement: Where the radiograph lay in the model's input.
+        heat_map: The graph's, float32 [rows, columns], where it was asked for.
     """
 
     answer: Answer
     model: Model
     sha256: str
     seconds: dict[str, float]
+    placement: Placement
+    heat_map: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
 class _Input:
     """A radiograph as one model takes it."""
 
+    radiograph: Radiograph
     pixels: NDArray[np.uint8]
     placement: Placement
-    pixel_aspect: tuple[float, float]
 
 
 class Reading:
@@ -49,14 +55,16 @@ class Reading:
         image: The file.
         models: The one that answers, then those that are asked beside it.
         job: Checked before each step.
+        heat_map: Whether to return the heat map of the one that answers.
     """
 
-    def __init__(self, image: bytes, models: Sequence[Model], job: Job) -> None:
+    def __init__(self, image: bytes, models: Sequence[Model], job: Job, *, heat_map: bool = False) -> None:
         self.models = models
         self.job = job
         self._image = image
         self._inputs: dict[InputSpec, _Input] = {}
-        self._outputs: dict[Model, Outputs] = {}
+        self._outputs: dict[Model, Output] = {}
+        self._heat_map = heat_map
         self._seconds: dict[str, float] = {}
         self._arrived = self._last = time.perf_counter()
 
@@ -77,12 +85,17 @@ class Reading:
         self.job.check("decode", sum(model.plan.seconds for model in self.models))
         for size in {model.info.input: None for model in self.models}:
             radiograph, pixels, placement = read(self._image, size.height, size.width, size.resize)
-            self._inputs[size] = _Input(pixels, placement, radiograph.pixel_aspect)
+            self._inputs[size] = _Input(radiograph, pixels, placement)
         self._ends("decode")
 
     def pixels(self, model: Model) -> NDArray[np.uint8]:
         """Returns uint8 [height, width] as the model takes it."""
         return self._inputs[model.info.input].pixels
+
+    def names(self, model: Model) -> list[str]:
+        """Returns the outputs wanted of a model."""
+        wanted = self._heat_map and model is self.models[0]
+        return [name for name in model.outputs if wanted or name != HEAT_MAP]
 
     def infer(self, model: Model, cores: int) -> None:
         """Runs a model in this thread.
@@ -91,27 +104,40 @@ class Reading:
             DeadlineExceeded: As `Job.check`.
         """
         self.job.check("inference", model.plan.seconds)
-        self.take(model, model.infer(self.pixels(model)[None], cores=cores))
+        self.take(model, model.infer(self.pixels(model)[None], self.names(model), cores=cores))
 
     def take(self, model: Model, outputs: Outputs) -> None:
         """Takes a model's outputs, [1, ...] each, from where they were computed."""
-        self._outputs[model] = outputs
+        self._outputs[model] = Output(**{name: value[0] for name, value in outputs.items()})
         self._ends("inference")
 
     def judge(self) -> Classification:
         """Says what the outputs mean, by the rules of each model's bundle."""
-        said, *others = (self._answer(model) for model in self.models)
-        found = [referral for other in others if (referral := disagreement(said, other))]
-        said = replace(said, referrals=(*said.referrals, *found))
+        model, *others = self.models
+        said = self._answer(model)
+        found = [_disagreement(said, self._answer(other)) for other in others]
+        said = replace(said, referrals=(*said.referrals, *(one for one in found if one)))
         self._seconds["total"] = time.perf_counter() - self._arrived
-        return Classification(said, self.models[0], hashlib.sha256(self._image).hexdigest(), self._seconds)
+        digest = hashlib.sha256(self._image).hexdigest()
+        placement = self._inputs[model.info.input].placement
+        return Classification(said, model, digest, self._seconds, placement, self._outputs[model].heat_map)
+
+    def tell(self, drift: Drift, said: Answer) -> None:
+        """Tells of what came of it."""
+        model = self.models[0]
+        given = self._inputs[model.info.input]
+        drift.observe(model, given.radiograph, given.pixels, given.placement, self._outputs[model], said)
 
     def _answer(self, model: Model) -> Answer:
         given = self._inputs[model.info.input]
-        output = Output(**{name: value[0] for name, value in self._outputs[model].items()})
-        return answer(output, model.info, given.placement, given.pixel_aspect)
+        return answer(self._outputs[model], model.info, given.placement, given.radiograph)
 
     def _ends(self, stage: str) -> None:
         now = time.perf_counter()
         self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+def _disagreement(said: Answer, other: Answer) -> Referral | None:
+    measured, classified = (said, other) if said.measurement else (other, said)
+    return disagreement(measured, classified)

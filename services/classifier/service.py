@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeAlias
 
 import grpc
+from prometheus_client import REGISTRY
 
 from canicor.bundle import Alias, ModelRepository
 from canicor.classifier.v1 import classifier_pb2 as pb
@@ -23,13 +24,12 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
 )
 from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from canicor.errors import CanicorError, InvalidArgument
-from services.classifier import open_inference
+from services.classifier import explanation, open_inference
 from services.classifier.audit import AuditLog
 from services.classifier.classification import Classifications, deadline_of
+from services.classifier.drift import Drift
 from services.classifier.messages import classify_response, model_message, status_message
-from services.classifier.model import Model
 from services.classifier.models import Loading, Models
-from services.classifier.overlay import key_point_overlay
 from services.classifier.scheduler import Scheduler
 from services.classifier.settings import ClassifierSettings
 from services.runtime.health import Health
@@ -69,7 +69,8 @@ class ClassifierService:
         loading = Loading(settings.chosen_engines, settings.worker_count, settings.slowest_inference)
         self._models = Models(repository, settings.default_model, settings.second_model, loading)
         self._scheduler = Scheduler(settings.worker_count, settings.max_waiting, settings.max_waiting_bytes)
-        self._classifications = Classifications(self._scheduler, self._models)
+        self._drift = Drift(settings.drift_window)
+        self._classifications = Classifications(self._scheduler, self._models, self._drift)
         self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
 
@@ -89,9 +90,11 @@ class ClassifierService:
         """Loads what is in production, and follows the aliases until the end."""
         await self._follow_once(health)
         following = asyncio.create_task(self._follow(health))
+        REGISTRY.register(self._drift)
         try:
             yield
         finally:
+            REGISTRY.unregister(self._drift)
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
@@ -155,12 +158,14 @@ class _Classifier(ClassifierServiceServicer):
     async def _answer(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         request_id = _checked_id(request.request_id)
         model = self._models.get(request.model)
-        wants_overlay = _wants_overlay(request, model)
-        done = await self._classifications.classify(request.image, model, deadline_of(context))
+        explanation.check(request.explanation, model)
+        heat_map = request.explanation == pb.EXPLANATION_HEAT_MAP
+        deadline = deadline_of(context)
+        done = await self._classifications.classify(request.image, model, deadline, heat_map=heat_map)
         self._audit.write(done, request_id)
         picture = b""
-        if wants_overlay:
-            picture = await asyncio.to_thread(key_point_overlay, request.image, done.answer.key_points)
+        if request.explanation != pb.EXPLANATION_UNSPECIFIED:
+            picture = await asyncio.to_thread(explanation.draw, request.explanation, request.image, done)
         return classify_response(done, request_id, picture)
 
     async def _read(
@@ -241,18 +246,6 @@ def _checked_id(request_id: str) -> str:
             f"request_id may have at most {LONGEST_ID} characters.", reason="REQUEST_ID", field="request_id"
         )
     return request_id or str(uuid.uuid4())
-
-
-def _wants_overlay(request: pb.ClassifyRequest, model: Model) -> bool:
-    if request.explanation == pb.EXPLANATION_UNSPECIFIED:
-        return False
-    if request.explanation == pb.EXPLANATION_KEY_POINT_OVERLAY and model.info.kind == "keypoints":
-        return True
-    raise InvalidArgument(
-        f"The model {model.name} does not give this explanation; key-point models give a key-point overlay.",
-        reason="EXPLANATION",
-        field="explanation",
-    )
 
 
 def _checked_reference(reference: pb.ModelReference) -> tuple[str, str]:

@@ -44,6 +44,7 @@ class ClassifierSettings(ServerSettings):
     max_waiting_bytes: int = Field(
         512 * 2**20, gt=0, description="What the radiographs of waiting requests may take up together."
     )
+    drift_window: int = Field(1000, ge=100, description="Newest answers of a model that drift is measured over.")
     audit_log: Path | None = Field(
         None, description="File that every answer is written down in, without the image. Empty: HOME/audit.jsonl."
     )

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from canicor.bundle import MODEL_FILE, OUTPUTS, Bundle
+from canicor.bundle import DISTANCE, MODEL_FILE, OPTIONAL_OUTPUTS, OUTPUTS, Bundle, BundleInfo
 from canicor.errors import FailedPrecondition
 from services.classifier.engines import Engine, Outputs, Runner
 
@@ -90,20 +90,29 @@ def apply(plan: Plan, bundle: Bundle, at_once: int) -> dict[int, Runner]:
     return runners
 
 
+def outputs_of(runner: Runner, info: BundleInfo) -> dict[str, tuple[int | None, ...]]:
+    """Returns the outputs that a graph of this kind must give, and those of the optional ones that it does."""
+    optional = {name: shape for name, shape in OPTIONAL_OUTPUTS.items() if name in runner.names}
+    return {**OUTPUTS[info.kind], **optional}
+
+
 def verify(runner: Runner, bundle: Bundle) -> float:
     """Returns the difference from the bundle's recorded predictions; 0 where it has none.
 
     Raises:
         Refused: It is beyond the bundle's tolerance, or the outputs are not what its kind says.
     """
-    predictions, names = bundle.predictions, list(OUTPUTS[bundle.info.kind])
+    expected = outputs_of(runner, bundle.info)
+    if bundle.info.limits.max_distance is not None and DISTANCE not in expected:
+        raise Refused(f"has a limit of {DISTANCE}, which its graph does not give")
+    predictions, names = bundle.predictions, list(expected)
     images = _grey(bundle) if predictions is None else predictions.images
     try:
         parts = [runner.run(image[None], names) for image in images]
         outputs = {name: np.concatenate([part[name] for part in parts]) for name in names}
     except Exception as error:
         raise Refused("does not run on an image of its stated size") from error
-    _check_outputs(outputs, bundle, len(images))
+    _check_outputs(outputs, expected, len(images))
     if predictions is None:
         return 0.0
     difference = predictions.difference(outputs)
@@ -208,8 +217,12 @@ def _grey(bundle: Bundle, count: int = 1) -> NDArray[np.uint8]:
     return np.broadcast_to(np.linspace(0, 255, width).astype(np.uint8), (count, height, width)).copy()
 
 
-def _check_outputs(outputs: Outputs, bundle: Bundle, count: int) -> None:
-    for name, shape in OUTPUTS[bundle.info.kind].items():
+def _check_outputs(outputs: Outputs, expected: Mapping[str, tuple[int | None, ...]], count: int) -> None:
+    for name, shape in expected.items():
         value = outputs[name]
-        if value.shape != (count, *shape) or not np.isfinite(value).all():
+        if not _fits(value.shape, (count, *shape)) or not np.isfinite(value).all():
             raise Refused(f"gives {name} of shape {value.shape[1:]} or not finite, where {shape} is due")
+
+
+def _fits(shape: tuple[int, ...], due: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(due) and all(wanted in (None, side) for side, wanted in zip(shape, due, strict=True))

@@ -3,8 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from canicor.bundle import Alias, ModelRepository
+from canicor.bundle import Alias, Histogram, Limits, ModelRepository, Reference
 from canicor.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from canicor.store import file_url
 from tests.toy_models import info
@@ -109,3 +110,30 @@ def test_unreadable_aliases(repository: ModelRepository, tmp_path: Path) -> None
     (tmp_path / "heart" / "aliases.json").write_text('{"aliases": {"staging": "1"}}')
     with pytest.raises(DataLoss):
         repository.aliases("heart")
+
+
+@pytest.mark.parametrize(
+    ("edges", "shares"),
+    [
+        ((), (1.0,)),
+        ((2.0, 1.0), (0.2, 0.3, 0.5)),
+        ((1.0, 1.0), (0.2, 0.3, 0.5)),
+        ((1.0,), (1.0,)),
+        ((1.0,), (0.5, 0.6)),
+        ((1.0,), (-0.5, 1.5)),
+        ((float("nan"),), (0.5, 0.5)),
+    ],
+    ids=["no edge", "descending", "twice", "too few shares", "not one", "negative", "NaN"],
+)
+def test_a_histogram_that_is_none_is_refused(edges: tuple[float, ...], shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError):
+        Histogram(edges=edges, shares=shares)
+
+
+def test_the_reference_comes_back_as_it_was_written(repository: ModelRepository) -> None:
+    features = {"vhs": Histogram(edges=(8.2, 10.1), shares=(0.1, 0.2, 0.7))}
+    reference = Reference(count=120, features=features)
+    limits = Limits(max_distance=23.25)
+    version = repository.push("heart", info(reference=reference, limits=limits), b"graph", "")
+    found = repository.read("heart", version).info
+    assert (found.reference, found.limits) == (reference, limits)

@@ -14,6 +14,7 @@ from canicor.bundle import ModelRepository
 from canicor.errors import InvalidArgument
 from canicor.store import file_url
 from services.classifier.classification import Classifications
+from services.classifier.drift import Drift
 from services.classifier.engines import ENGINES
 from services.classifier.models import Loading, Models
 from services.classifier.scheduler import Job, Scheduler
@@ -30,7 +31,7 @@ class Place:
         self.models = Models(repository, "vhs-keypoints", "", Loading([ENGINES["onnxruntime-fp32"]], 1, 10))
         self.models.follow()
         self.scheduler = Scheduler(1, max_waiting=100, max_waiting_bytes=10**9)
-        self.classifications = Classifications(self.scheduler, self.models)
+        self.classifications = Classifications(self.scheduler, self.models, Drift(100))
         self.free = threading.Event()
 
     def ask(self, image: bytes) -> asyncio.Task:

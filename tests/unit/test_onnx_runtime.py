@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from canicor.onnx_runtime import CPU, available_providers
+from canicor.onnx_runtime import CPU, installed_providers
 
 LOAD = "from canicor.onnx_runtime import open_session; from tests.toy_models import *; open_session(class_model())"
 
@@ -17,6 +17,5 @@ def test_telemetry_keeps_nothing_to_send(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*onnxruntime*")) == []
 
 
-def test_passes_over_providers_that_are_not_installed() -> None:
-    assert available_providers(("NoSuchExecutionProvider", CPU)) == [CPU]
-    assert available_providers(("NoSuchExecutionProvider",)) == [CPU]
+def test_every_installation_has_the_cpu() -> None:
+    assert CPU in installed_providers()

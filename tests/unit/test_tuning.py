@@ -56,6 +56,8 @@ class Slow(OnnxRuntime):
         runner, work, off = super().open(graph, threads, at_once), self.work, self.off
 
         class Working:
+            names = runner.names
+
             def run(self, images: np.ndarray, names: Sequence[str]) -> Outputs:
                 for _ in range(work):
                     outputs = runner.run(images, names)
@@ -130,6 +132,8 @@ def test_a_gpu_goes_first_and_the_cpu_takes_its_place_where_it_fails(tmp_path: P
 def test_batches_are_as_large_as_pays(tmp_path: Path) -> None:
     # A call costs the same however many images it takes, up to eight.
     class Flat:
+        names = ("probabilities",)
+
         def run(self, images: np.ndarray, names: Sequence[str]) -> Outputs:
             for _ in range(20_000 * max(1, len(images) // 8)):
                 pass
