@@ -144,7 +144,7 @@ class BundleInfo(_Record):
         set_probability: A class is in the prediction set where those likelier than it have at most this
             probability together (classifier); at 1 every class is.
         reference: What drift is measured against; None where nothing was recorded.
-        metrics: By name, on the test split.
+        metrics: By name, on the test split; `impostors_refused` on pictures that are no lateral thorax.
         training_origins: Where the training images came from: `real`, `generated`, `phantom`.
         training_run: Names the run that made it.
         files: SHA-256 of each other file of the bundle, by name.
