@@ -32,6 +32,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/phantom.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/real_thumbnails.py
+	$(BIN)/python benchmarks/out_of_distribution.py
+	$(BIN)/python benchmarks/trust.py
 
 clean:
 	rm -rf $(VENV) build dist

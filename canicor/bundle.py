@@ -159,7 +159,7 @@ class BundleInfo(_Record):
             variation of the class probabilities (which bounds what their accuracy may change by), in vertebrae of
             a key point, in the height of a peak.
         reference: What drift is measured against; None where nothing was recorded.
-        metrics: By name, on the test split.
+        metrics: By name, on the test split; `impostors_refused` on pictures that are no lateral thorax.
         training_origins: Where the training images came from: `real`, `generated`, `phantom`.
         training_run: Names the run that made it.
         files: SHA-256 of each other file of the bundle, by name.

@@ -116,18 +116,26 @@ class Classifier:
         """Closes the connection."""
         self._channel.close()
 
-    def classify(self, image: bytes, *, model: str = "", request_id: str = "") -> pb.ClassifyResponse:
+    def classify(
+        self,
+        image: bytes,
+        *,
+        model: str = "",
+        request_id: str = "",
+        explanation: "pb.Explanation.ValueType" = pb.EXPLANATION_UNSPECIFIED,
+    ) -> pb.ClassifyResponse:
         """Classifies one radiograph.
 
         Args:
             image: The file: DICOM, PNG, JPEG or TIFF.
             model: `NAME` or `NAME/VERSION`; empty for the server's default.
             request_id: Echoed in the answer.
+            explanation: The picture that `explanation_png` of the answer shows.
 
         Raises:
             CanicorError: As `ClassifierService.Classify` documents.
         """
-        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id)
+        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id, explanation=explanation)
         with translated():
             return self._stub.Classify(request, timeout=self._deadline)
 
@@ -161,9 +169,16 @@ class AsyncClassifier:
         """Closes the connection."""
         await self._channel.close(None)
 
-    async def classify(self, image: bytes, *, model: str = "", request_id: str = "") -> pb.ClassifyResponse:
+    async def classify(
+        self,
+        image: bytes,
+        *,
+        model: str = "",
+        request_id: str = "",
+        explanation: "pb.Explanation.ValueType" = pb.EXPLANATION_UNSPECIFIED,
+    ) -> pb.ClassifyResponse:
         """Classifies one radiograph: see `Classifier.classify`."""
-        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id)
+        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id, explanation=explanation)
         with translated():
             return await self._stub.Classify(request, timeout=self._deadline)
 

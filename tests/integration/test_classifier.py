@@ -124,10 +124,9 @@ class TestAnswer:
         heat = np.zeros((8, 12))
         heat[6, 2] = 1
         toy_models.push(repository, model(heat_map=heat), kind=kind)
-        with serve("classifier").channel() as channel:
-            answer = ClassifierServiceStub(channel).Classify(
-                pb.ClassifyRequest(image=picture, explanation=pb.EXPLANATION_HEAT_MAP)
-            )
+        with Classifier(serve("classifier").client_settings()) as classifier:
+            answer = classifier.classify(picture, explanation=pb.EXPLANATION_HEAT_MAP)
+            assert classifier.classify(picture).explanation_png == b""
 
         pixels = np.asarray(Image.open(io.BytesIO(answer.explanation_png))).astype(int)
         assert pixels.shape == (128, 192, 3)
