@@ -1,137 +1,106 @@
-"""The classifier beside raw ONNX Runtime: `python benchmarks/serving [--seconds 10] [--json FILE]`.
+"""The classifier beside its peers and raw ONNX Runtime: `python benchmarks/serving [--only KEY ...] [--rounds N]`.
 
-EfficientNet-B0 at 224 with random weights; JPEG radiographs in, class probabilities out. Raw decodes and infers in
-this process, first and last, since a machine's speed drifts; each contestant is a server of its own, asked over
-loopback by clients in this process, on the same two cores. Needs Linux and timm.
+EfficientNet-B0 at 224 with random weights; JPEG radiographs in, class probabilities out. Each contestant is a
+server of its own, asked over loopback by clients in this process, on the same two cores. Raw decodes and infers in
+this process, before and after each of them, since a machine's speed drifts: ratios are to the means of the two.
+Prints a table in Markdown, of medians where there are several rounds.
 """
 
-import argparse
 import asyncio
 import json
-import multiprocessing
-import os
-import platform
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from statistics import fmean
 
-from contestants import CONTESTANTS, Contestant, Place, free_address
-from load import RAW, NewWork, Radiographs, Work, measure, measure_raw
+from comparison import NotMeasured, Result, compare, table
+from contestants import CANICOR, Contestant, Place, free_address
+from load import NewWork, Work, measure, measure_raw
 from meter import Row
-from model import build, push, raw
+from model import SIDE, build, push, repository_of
+from peer_servers import PEERS
+from processes import NotRunning, apart, own, running
+from radiographs import Radiographs, jpegs, truth
+from raw import raw
+from report import machine, parser
 
 CORES = 2
 CLIENTS = (1, 8, 32)
-START_SECONDS, STOP_SECONDS = 60.0, 30.0
+CONTESTANTS = {contestant.key: contestant for contestant in (CANICOR, *PEERS)}
+
+RAW_SHARE = 0.5
+"""Of a contestant's seconds, for each of raw's."""
 
 
 def contest_raw(model: bytes, new_work: NewWork, seconds: float) -> list[Row]:
-    return [measure_raw(model, new_work, *threads, seconds) for threads in ((CORES, 1), (1, CORES))]
+    """Measures raw at its best: one core each for the most answers, all cores for the soonest one.
+
+    Spinning helps the one and harms where other threads want the core; so both are tried for the lone one.
+    """
+    threads = [(CORES, 1, False), (1, CORES, False), (1, CORES, True)]
+    return [measure_raw(model, new_work, *each, RAW_SHARE * seconds) for each in threads]
 
 
 def contest(contestant: Contestant, model: bytes, new_work: NewWork, file: bytes, seconds: float) -> list[Row]:
+    """Measures one contestant with each number of clients."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), free_address())
-        push(place.folder, model)
-        with running(contestant, place, file) as pid:
+        place = Place(Path(folder), Path(folder) / "model.onnx", free_address())
+        place.model.write_bytes(model)
+        push(repository_of(place.home), model, SIDE)
+        launch = contestant.launch(place)
+        answers = partial(_asked_once, contestant, place, file)
+        with running(launch.command, answers, place.home / "log", launch.environment) as pid:
             return [asyncio.run(measure(contestant, place, pid, new_work, n, seconds)) for n in CLIENTS]
 
 
-@contextmanager
-def running(contestant: Contestant, place: Place, file: bytes) -> Iterator[int]:
-    """Runs a contestant until the end of the block, and yields its process id once it answers."""
-    log = place.folder / "log"
-    with log.open("wb") as output:
-        command = contestant.command(place)
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
-        if not asyncio.run(_comes_to_answer(contestant, place, process, file)):
-            sys.exit(f"{contestant.name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
-        yield process.pid
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+async def _asked_once(contestant: Contestant, place: Place, file: bytes) -> None:
+    async with contestant.connect(place) as ask:
+        await ask(file)
 
 
-async def _comes_to_answer(
-    contestant: Contestant, place: Place, process: subprocess.Popen[bytes], file: bytes
-) -> bool:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        with suppress(Exception):
-            async with contestant.connect(place) as ask:
-                await ask(file)
-                return True
-        await asyncio.sleep(0.5)
-    return False
-
-
-def table(rows: list[Row]) -> str:
-    """Returns the measurements as Markdown, with their ratios to the means of raw (alone for p50)."""
-    raw_rows = [row for row in rows if row.name.startswith(RAW)]
-    per_second = fmean(row.per_second for row in raw_rows if row.at_once == CORES)
-    cpu = fmean(row.cpu for row in raw_rows if row.at_once == CORES)
-    p50 = fmean(row.p50 for row in raw_rows if row.at_once == 1)
-    heads = "server, at once, images/s, of raw, p50 ms, of raw lone, p99 ms, CPU ms/image, of raw, failed, RSS MiB"
-    lines = [[*heads.split(", "), "others' CPU"], ["---"] * 12]
-    for row in rows:
-        slower = f"{row.p50 / p50:.2f}" if row.at_once == 1 else ""
-        failed = ", ".join(f"{count} {kind}" for kind, count in row.failures.items()) or "0"
-        speed = [f"{row.per_second:.1f}", f"{row.per_second / per_second:.2f}", f"{row.p50:.1f}", slower]
-        cost = [f"{row.p99:.1f}", f"{row.cpu:.1f}", f"{row.cpu / cpu:.2f}", failed, f"{row.rss:.0f}"]
-        lines.append([row.name, str(row.at_once), *speed, *cost, f"{row.others:.0%}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def machine() -> dict[str, str]:
-    """Returns what the figures depend on."""
-    cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
-    return {
-        "CPU": f"{cpu.partition(': ')[2]}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
-        "Python": platform.python_version(),
-        **{name: version(name) for name in ("onnxruntime", "grpcio", "numpy", "pillow")},
-    }
+def contest_all(
+    contestants: Sequence[Contestant], model: bytes, new_work: NewWork, file: bytes, seconds: float
+) -> list[Result]:
+    """Measures contestants one after the other, with raw between them."""
+    before = contest_raw(model, new_work, seconds)
+    results: list[Result] = [compare(row, [before]) for row in before]
+    for contestant in contestants:
+        try:
+            rows = contest(contestant, model, new_work, file, seconds)
+        except NotRunning as error:
+            results.append(NotMeasured(contestant.name, str(error)))
+            continue
+        after = contest_raw(model, new_work, seconds)
+        results += [compare(row, [before, after]) for row in rows] + [compare(row, [after]) for row in after]
+        before = after
+    return results
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures the classifier beside raw ONNX Runtime.")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default 10)")
-    parser.add_argument("--json", type=Path, help="where to write the figures as well")
-    arguments = parser.parse_args()
-    for name in [name for name in os.environ if name.startswith("CANICOR_")]:
-        del os.environ[name]
-    # So that being stopped ends the servers too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-        try:
-            model = apart.submit(build).result()
-        except ModuleNotFoundError as error:
-            sys.exit(f"{error.name} is needed to build the network: install Canicor's `training` extra and timm.")
-    radiographs, infer = Radiographs(), raw(model, CORES)
-    new_work = partial(Work, radiographs, [infer(file) for file in radiographs.files])
-    rows = contest_raw(model, new_work, arguments.seconds)
-    for contestant in CONTESTANTS:
-        rows += contest(contestant, model, new_work, radiographs.files[0], arguments.seconds)
-    rows += contest_raw(model, new_work, arguments.seconds)
+    options = parser("Measures the classifier beside its peers and raw ONNX Runtime.")
+    options.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help="contestants")
+    options.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default 10)")
+    options.add_argument("--rounds", type=int, default=1, help="how often all is measured (default 1)")
+    arguments = options.parse_args()
+    own(CORES)
+    with apart() as helper:
+        model = helper.submit(build, SIDE).result()
+    radiographs = Radiographs(jpegs())
+    (expected,) = truth([raw(model, CORES)], radiographs.samples)
+    new_work = partial(Work, radiographs, expected)
+    contestants = [CONTESTANTS[key] for key in arguments.only]
+    file = radiographs.samples[0].file
+    rounds = [contest_all(contestants, model, new_work, file, arguments.seconds) for _ in range(arguments.rounds)]
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
-    print(table(rows))
+    print(table(chain.from_iterable(rounds)))
     if arguments.json:
-        record = {"machine": machine(), "seconds": arguments.seconds, "rows": [asdict(row) for row in rows]}
+        record = {
+            "machine": machine(),
+            "seconds": arguments.seconds,
+            "rounds": [[asdict(result) for result in results] for results in rounds],
+        }
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
 
 

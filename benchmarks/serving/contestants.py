@@ -1,10 +1,10 @@
-"""The servers that are measured. One more is one more `Contestant` in `CONTESTANTS`."""
+"""What a server must have to be measured, and Canicor as one. Others are in `peer_servers.py`."""
 
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,16 +17,38 @@ from canicor.settings import ClientSettings
 DEADLINE = 30.0
 """Seconds that one request may take."""
 
+CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+"""A connection of its own for each client, and no call that is made twice."""
+
 Ask = Callable[[bytes], Awaitable[Sequence[float]]]
 """Sends one radiograph and returns its three probabilities."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a contestant runs: `model.push` fills the folder, and it listens on the address."""
+    """Where a contestant runs.
 
-    folder: Path
+    Attributes:
+        home: A folder of its own: for Canicor, CANICOR_HOME with the model in production.
+        model: The ONNX file.
+        address: Where it listens.
+    """
+
+    home: Path
+    model: Path
     address: str
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What starts a server in the foreground, and what is set in its environment."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+Connect = Callable[[Place], AbstractAsyncContextManager[Ask]]
+"""Opens a connection that is shared with no other client and repeats no failed call."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +56,16 @@ class Contestant:
     """A server to measure.
 
     Attributes:
+        key: Chooses it on the command line.
         name: With its version.
-        command: Starts it in the foreground.
-        connect: Opens a connection that is shared with no other client and repeats no failed call.
+        launch: How it is started; installs it first where that takes more. Raises `processes.NotRunning`.
+        connect: How it is asked.
     """
 
+    key: str
     name: str
-    command: Callable[[Place], list[str]]
-    connect: Callable[[Place], AbstractAsyncContextManager[Ask]]
+    launch: Callable[[Place], Launch]
+    connect: Connect
 
 
 def free_address() -> str:
@@ -50,21 +74,26 @@ def free_address() -> str:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def _canicor_command(place: Place) -> list[str]:
-    variables = {
-        "CANICOR_HOME": place.folder,
+def canicor_launch(place: Place, **settings: str) -> Launch:
+    """Starts the classifier.
+
+    Args:
+        place: Its home, and where it listens.
+        settings: Settings of its own beside those, by their names in the environment.
+    """
+    environment = {
+        "CANICOR_HOME": str(place.home),
         "CANICOR_CLASSIFIER_LISTEN": place.address,
         "CANICOR_CLASSIFIER_METRICS_LISTEN": free_address(),
+        **settings,
     }
-    settings = [f"{name}={value}" for name, value in variables.items()]
-    return ["env", *settings, sys.executable, "-m", "canicor.cli", "serve", "classifier"]
+    return Launch([sys.executable, "-m", "canicor.cli", "serve", "classifier"], environment)
 
 
 @asynccontextmanager
 async def _canicor_connection(place: Place) -> AsyncIterator[Ask]:
-    metadata = (("authorization", f"Bearer {ClientSettings(home=place.folder).bearer_token()}"),)
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-    async with grpc.aio.insecure_channel(place.address, options) as channel:
+    metadata = (("authorization", f"Bearer {ClientSettings(home=place.home).bearer_token()}"),)
+    async with grpc.aio.insecure_channel(place.address, CHANNEL_OPTIONS) as channel:
         stub = ClassifierServiceStub(channel)
 
         async def ask(file: bytes) -> Sequence[float]:
@@ -75,4 +104,4 @@ async def _canicor_connection(place: Place) -> AsyncIterator[Ask]:
         yield ask
 
 
-CONTESTANTS = (Contestant(f"Canicor {version('canicor')}", _canicor_command, _canicor_connection),)
+CANICOR = Contestant("canicor", f"Canicor {version('canicor')}", canicor_launch, _canicor_connection)

@@ -1,12 +1,10 @@
 """Clients: each asks again as soon as it is answered."""
 
 import asyncio
-import io
-import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
@@ -14,16 +12,10 @@ import grpc
 import numpy as np
 from contestants import Ask, Contestant, Place
 from meter import Meter, Row
-from model import raw
-from PIL import Image
-
-from canicor.phantom import draw
-
-WIDTH, HEIGHT, QUALITY, PHANTOMS = 1600, 1250, 90, 8
+from radiographs import Radiographs
+from raw import raw
 
 WARM_UP_SECONDS = 2.0
-
-RAW = "raw"
 
 MOST_REQUESTS = 100_000
 """Of one measurement: a server that refuses at once must not keep it busy."""
@@ -32,24 +24,10 @@ TOLERANCE = 0.1
 """Largest difference of a probability from raw's: room for another decoder or number format, not for a mix-up."""
 
 
-class Radiographs:
-    """JPEG radiographs without end, no two alike: no answer can be kept for another request."""
-
-    def __init__(self) -> None:
-        self.files = [_jpeg(index) for index in range(PHANTOMS)]
-        self._numbers = itertools.count()
-
-    def next(self) -> tuple[int, bytes]:
-        """Returns which of `files` it is, and that with its number as a JPEG comment."""
-        number = next(self._numbers)
-        file = self.files[number % PHANTOMS]
-        return number % PHANTOMS, b"".join((file[:2], b"\xff\xfe\0\x0a", number.to_bytes(8, "big"), file[2:]))
-
-
 class Work:
     """What the clients of one measurement ask, and what came of it: seconds of right answers, and failures."""
 
-    def __init__(self, radiographs: Radiographs, expected: Sequence[Sequence[float]], seconds: float) -> None:
+    def __init__(self, radiographs: Radiographs, expected: Mapping[int, Sequence[float]], seconds: float) -> None:
         self.latencies: list[float] = []
         self.failures: Counter[str] = Counter()
         self._radiographs = radiographs
@@ -73,9 +51,11 @@ NewWork = Callable[[float], Work]
 """Begins work for so many seconds."""
 
 
-def measure_raw(model: bytes, new_work: NewWork, threads: int, intra_op: int, seconds: float) -> Row:
+def measure_raw(
+    model: bytes, new_work: NewWork, threads: int, intra_op: int, spinning: bool, seconds: float
+) -> Row:
     """Measures decoding and inference in this process, fed from memory."""
-    infer = raw(model, intra_op)
+    infer = raw(model, intra_op, spinning=spinning)
 
     def client(work: Work) -> None:
         for index, file in work.files():
@@ -86,7 +66,8 @@ def measure_raw(model: bytes, new_work: NewWork, threads: int, intra_op: int, se
         list(pool.map(client, [new_work(WARM_UP_SECONDS)] * threads))
         meter, work = Meter(os.getpid()), new_work(seconds)
         list(pool.map(client, [work] * threads))
-        return meter.row(f"{RAW}, intra-op {intra_op}", threads, work.latencies, work.failures)
+        name = f"raw, intra-op {intra_op}{', spinning' if spinning else ''}"
+        return meter.row(name, threads, work.latencies, work.failures)
 
 
 async def measure(
@@ -112,9 +93,3 @@ async def _client(ask: Ask, work: Work) -> None:
             work.failures[kind] += 1
         else:
             work.count(index, answer, time.perf_counter() - started)
-
-
-def _jpeg(index: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(draw(0, index, width=WIDTH, height=HEIGHT).pixels).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()

@@ -1,17 +1,13 @@
-"""What a measurement took, from /proc (proc(5)). CPU time comes in ticks of 10 ms: measure for seconds."""
+"""What a measurement took. CPU time comes in ticks of 10 ms: measure for seconds."""
 
 import math
 import os
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+from processes import busy_seconds, usage
 
 
 @dataclass(frozen=True)
@@ -57,32 +53,11 @@ class Meter:
             p50=1000 * p50,
             p99=1000 * p99,
             cpu=1000 * cpu / len(latencies) if latencies else math.nan,
-            rss=_usage(self._pid)[1],
+            rss=usage(self._pid)[1],
             failures=dict(failures),
             others=max(0.0, (busy - own) / (seconds * len(os.sched_getaffinity(0)))),
         )
 
     def _now(self) -> tuple[float, float, float, float]:
-        return time.perf_counter(), _busy_seconds(), _usage(os.getpid())[0], _usage(self._pid)[0]
-
-
-def _usage(root: int) -> tuple[float, float]:
-    """Returns the CPU seconds and resident MiB of a process and all that it started."""
-    stats: dict[int, list[str]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        # A process may end meanwhile.
-        with suppress(OSError):
-            stats[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
-    family = [root]
-    for parent in family:
-        family += [pid for pid, stat in stats.items() if int(stat[1]) == parent]
-    alive = [stats[pid] for pid in family if pid in stats]
-    ticks = sum(int(stat[11]) + int(stat[12]) for stat in alive)
-    return ticks / _TICKS, sum(int(stat[21]) for stat in alive) * _PAGE / 2**20
-
-
-def _busy_seconds() -> float:
-    """Returns the seconds that our cores were not idle, those stolen by other guests included."""
-    cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
-    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
-    return sum(int(ticks) for line in lines if line[0] in cores for ticks in line[1:4] + line[6:9]) / _TICKS
+        # This process's family holds the servers.
+        return time.perf_counter(), busy_seconds(), usage(os.getpid())[0], usage(self._pid)[0]
