@@ -16,7 +16,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from canicor._bearer import BearerInterceptor, aio_bearer_interceptors
+from canicor._calls import CallInterceptor, aio_call_interceptors
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
 from canicor.errors import BY_STATUS, CanicorError, Internal, Unavailable
@@ -64,14 +64,12 @@ def channel(address: str, settings: ClientSettings) -> grpc.Channel:
         if settings.tls
         else grpc.insecure_channel(address, _OPTIONS)
     )
-    token = settings.bearer_token()
-    return grpc.intercept_channel(plain, BearerInterceptor(token)) if token else plain
+    return grpc.intercept_channel(plain, CallInterceptor(settings.bearer_token()))
 
 
 def aio_channel(address: str, settings: ClientSettings) -> grpc.aio.Channel:
     """Returns a channel to a service for asyncio stubs; otherwise as `channel`."""
-    token = settings.bearer_token()
-    interceptors = aio_bearer_interceptors(token) if token else None
+    interceptors = aio_call_interceptors(settings.bearer_token())
     if settings.tls:
         return grpc.aio.secure_channel(address, _credentials(settings), _OPTIONS, interceptors=interceptors)
     return grpc.aio.insecure_channel(address, _OPTIONS, interceptors=interceptors)

@@ -18,6 +18,7 @@ from canicor.model_input import read
 from services.classifier.answer import Answer, answer
 from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
 from services.classifier.model import Model
+from services.runtime import tracing
 
 Result = TypeVar("Result")
 
@@ -64,7 +65,8 @@ class Classifications:
             CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
                 DeadlineExceeded where no time was left when its turn came.
         """
-        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter())
+        arrived = time.perf_counter()
+        work = partial(_classify, image, model, time_left, self._alone, arrived, tracing.current())
         done = await self._worked(work)
         _count(done)
         return done
@@ -131,7 +133,12 @@ def _check_time(time_left: Callable[[], float]) -> None:
 
 
 def _classify(
-    image: bytes, model: Model, time_left: Callable[[], float], alone: Callable[[], bool], arrived: float
+    image: bytes,
+    model: Model,
+    time_left: Callable[[], float],
+    alone: Callable[[], bool],
+    arrived: float,
+    span: tracing.Parent,
 ) -> Classification:
     started = time.perf_counter()
     _check_time(time_left)
@@ -141,6 +148,9 @@ def _classify(
     output = model.run(pixels, alone=alone())
     inferred = time.perf_counter()
     said = answer(output, model.info, placement, radiograph.pixel_aspect)
+    tracing.stage("queue", arrived, started, span)
+    tracing.stage("decode", started, decoded, span)
+    tracing.stage("inference", decoded, inferred, span)
     seconds = {
         "queue": started - arrived,
         "decode": decoded - started,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ from services.classifier.model import Model
 from services.classifier.models import Models
 from services.classifier.overlay import key_point_overlay
 from services.classifier.settings import ClassifierSettings
+from services.runtime import tracing
 from services.runtime.health import Health
 from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_token
 from services.runtime.tokens import Role
@@ -160,7 +162,10 @@ class _Classifier(ClassifierServiceServicer):
         picture = b""
         if wants_overlay:
             picture = await asyncio.to_thread(key_point_overlay, request.image, done.answer.key_points)
-        return classify_response(done, request_id, picture)
+        encoding = time.perf_counter()
+        response = classify_response(done, request_id, picture)
+        tracing.stage("encode", encoding, time.perf_counter())
+        return response
 
     async def _read(
         self,

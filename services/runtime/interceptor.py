@@ -1,7 +1,7 @@
 """What happens around every call, once: who calls, may he, how it ended, how long it took."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from types import TracebackType
@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from canicor.errors import CanicorError, Internal, PermissionDenied
+from services.runtime import tracing
 from services.runtime.limits import Limits
 from services.runtime.metrics import CALL_SECONDS, CALLS
 from services.runtime.status import abort
@@ -128,7 +129,7 @@ class _Call:
     sender. There it counts until it has its answer: each request of a stream has one.
     """
 
-    __slots__ = ("_context", "_limits", "_method", "_name", "_started", "_taken", "_tokens")
+    __slots__ = ("_context", "_limits", "_method", "_name", "_span", "_started", "_taken", "_tokens")
 
     _limits: Limits
     _name: str | None
@@ -142,8 +143,10 @@ class _Call:
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> Self:
+        metadata = self._context.invocation_metadata() or ()
+        self._span = tracing.begin(self._method.path, metadata)
         try:
-            who = self._tokens.caller(_authorization(self._context))
+            who = self._tokens.caller(_authorization(metadata))
             _caller.set(who)
             self._name, self._limits = who.name, who.limits
             self._method.admit(who)
@@ -197,8 +200,9 @@ class _Call:
         seconds = time.perf_counter() - self._started
         self._method.count(code, seconds)
         _log.info("call", method=self._method.path, code=code, seconds=round(seconds, 4), caller=self._name)
+        if self._span:
+            tracing.end(self._span, code)
 
 
-def _authorization(context: Context) -> str | None:
-    metadata = context.invocation_metadata() or ()
+def _authorization(metadata: Iterable[tuple[str, Any]]) -> str | None:
     return next((str(value) for key, value in metadata if key == "authorization"), None)
