@@ -16,6 +16,7 @@ from services.classifier.drift import Drift
 from services.classifier.engines import Outputs
 from services.classifier.model import Model
 from services.classifier.scheduler import Job
+from services.runtime import tracing
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Reading:
         self._heat_map = heat_map
         self._seconds: dict[str, float] = {}
         self._arrived = self._last = time.perf_counter()
+        self._call = tracing.current()
 
     def at_one_go(self, cores: int) -> Classification:
         """Takes all the steps; each inference may use so many cores."""
@@ -134,6 +136,7 @@ class Reading:
 
     def _ends(self, stage: str) -> None:
         now = time.perf_counter()
+        tracing.stage(stage, self._last, now, self._call)
         self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
         self._last = now
 

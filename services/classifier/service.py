@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -29,9 +30,11 @@ from services.classifier.audit import AuditLog
 from services.classifier.classification import Classifications, deadline_of
 from services.classifier.drift import Drift
 from services.classifier.messages import classify_response, model_message, status_message
+from services.classifier.metrics import STAGE_SECONDS
 from services.classifier.models import Loading, Models
 from services.classifier.scheduler import Scheduler
 from services.classifier.settings import ClassifierSettings
+from services.runtime import tracing
 from services.runtime.health import Health
 from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_token
 from services.runtime.tokens import Role
@@ -166,7 +169,12 @@ class _Classifier(ClassifierServiceServicer):
         picture = b""
         if request.explanation != pb.EXPLANATION_UNSPECIFIED:
             picture = await asyncio.to_thread(explanation.draw, request.explanation, request.image, done)
-        return classify_response(done, request_id, picture)
+        encoding = time.perf_counter()
+        response = classify_response(done, request_id, picture)
+        encoded = time.perf_counter()
+        STAGE_SECONDS.labels("encode").observe(encoded - encoding)
+        tracing.stage("encode", encoding, encoded)
+        return response
 
     async def _read(
         self,

@@ -54,7 +54,9 @@ def server_credentials(settings: ServerSettings) -> grpc.ServerCredentials:
         return newest.configuration()
 
     return grpc.dynamic_ssl_server_credentials(
-        in_use.configuration(), newer, require_client_authentication=settings.tls_client_ca is not None
+        in_use.configuration(),
+        newer,  # type: ignore[arg-type]  # its types leave out None, its documentation does not
+        require_client_authentication=settings.tls_client_ca is not None,
     )
 
 

@@ -1,17 +1,19 @@
 """What happens around every call, once: who calls, may he, how it ended, how long it took."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias
 
 import grpc
 import structlog
 from prometheus_client import Counter
 
 from canicor.errors import CanicorError, Internal, PermissionDenied
+from services.runtime import tracing
+from services.runtime.limits import Limits
 from services.runtime.metrics import CALL_SECONDS, CALLS
 from services.runtime.status import abort
 from services.runtime.tokens import Caller, Role, Tokens
@@ -57,7 +59,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or details.method.split("/")[1] in PUBLIC_SERVICES:
             return handler
-        method = _Method(details.method, self._roles.get(details.method, frozenset()))
+        allowed = self._roles.get(details.method, frozenset())
+        method = _Method(details.method, allowed, takes_stream=handler.request_streaming)
         wrap = self._streaming if handler.response_streaming else self._single
         return self._wrapped.setdefault(details.method, wrap(handler, method))
 
@@ -66,8 +69,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         behaviour = handler.stream_unary or handler.unary_unary
 
         async def answer(request: Any, context: Context) -> Any:  # noqa: ANN401
-            async with _Call(self._tokens, method, context):
-                return await behaviour(request, context)
+            async with _Call(self._tokens, method, context) as call:
+                return await behaviour(call.counted(request), context)
 
         wrap = (
             grpc.stream_unary_rpc_method_handler
@@ -80,9 +83,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         behaviour = handler.stream_stream or handler.unary_stream
 
         async def answers(request: Any, context: Context) -> AsyncIterator[Any]:  # noqa: ANN401
-            async with _Call(self._tokens, method, context), aclosing(behaviour(request, context)) as stream:
+            async with (
+                _Call(self._tokens, method, context) as call,
+                aclosing(behaviour(call.counted(request), context)) as stream,
+            ):
                 async for answer in stream:
                     yield answer
+                    call.answered()
 
         wrap = (
             grpc.stream_stream_rpc_method_handler
@@ -95,8 +102,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Method:
     """What is the same for every call of a method: who may call it, and its metrics."""
 
-    def __init__(self, path: str, allowed: frozenset[Role]) -> None:
+    def __init__(self, path: str, allowed: frozenset[Role], *, takes_stream: bool) -> None:
         self.path = path
+        self.takes_stream = takes_stream
         self._allowed = allowed
         self._labels = path.split("/")[1:]
         self._seconds = CALL_SECONDS.labels(*self._labels)
@@ -115,24 +123,58 @@ class _Method:
 
 
 class _Call:
-    """Around one call. A class, since a generator's context manager costs several times as much."""
+    """Around one call. A class, since a generator's context manager costs several times as much.
 
-    __slots__ = ("_context", "_method", "_started", "_tokens", "_who")
+    A request beyond its caller's limits is refused; on a stream it waits, and gRPC's flow control holds back its
+    sender. There it counts until it has its answer: each request of a stream has one.
+    """
+
+    __slots__ = ("_context", "_limits", "_method", "_name", "_span", "_started", "_taken", "_tokens")
+
+    _limits: Limits
+    _name: str | None
 
     def __init__(self, tokens: Tokens, method: _Method, context: Context) -> None:
         self._tokens = tokens
         self._method = method
         self._context = context
-        self._who: Caller | None = None
+        self._name = None
+        self._taken = 0
         self._started = time.perf_counter()
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
+        metadata = self._context.invocation_metadata() or ()
+        self._span = tracing.begin(self._method.path, metadata)
         try:
-            self._who = self._tokens.caller(_authorization(self._context))
-            _caller.set(self._who)
-            self._method.admit(self._who)
+            who = self._tokens.caller(_authorization(metadata))
+            _caller.set(who)
+            self._name, self._limits = who.name, who.limits
+            self._method.admit(who)
+            if not self._method.takes_stream:
+                await self._limits.take()
+                self._taken = 1
         except CanicorError as error:
             await self._fail(error)
+        return self
+
+    def counted(self, request: Any) -> Any:  # noqa: ANN401
+        """Returns the request, or the requests of a stream as its caller's limits let them in."""
+        return self._counted(request) if self._method.takes_stream else request
+
+    async def _counted(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            await self._limits.wait()
+            self._taken += 1
+            yield request
+
+    def answered(self) -> None:
+        """Gives back what one request of a stream took."""
+        if self._method.takes_stream and self._taken:
+            self._release()
+
+    def _release(self) -> None:
+        self._taken -= 1
+        self._limits.release()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -153,12 +195,14 @@ class _Call:
 
     def _record(self, code: str) -> None:
         """Before the caller learns of the end, so that he finds it counted."""
+        while self._taken:
+            self._release()
         seconds = time.perf_counter() - self._started
         self._method.count(code, seconds)
-        name = self._who.name if self._who else None
-        _log.info("call", method=self._method.path, code=code, seconds=round(seconds, 4), caller=name)
+        _log.info("call", method=self._method.path, code=code, seconds=round(seconds, 4), caller=self._name)
+        if self._span:
+            tracing.end(self._span, code)
 
 
-def _authorization(context: Context) -> str | None:
-    metadata = context.invocation_metadata() or ()
+def _authorization(metadata: Iterable[tuple[str, Any]]) -> str | None:
     return next((str(value) for key, value in metadata if key == "authorization"), None)

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from canicor.errors import FailedPrecondition
-from services.runtime import health
+from services.runtime import health, tracing
 from services.runtime.health import Health
 from services.runtime.interceptor import CallInterceptor
 from services.runtime.logs import configure
@@ -48,11 +48,13 @@ def run(service: Service, settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls end for `drain_seconds`.
 
     Raises:
-        FailedPrecondition: The address is taken, or a file of the settings can't be read.
+        FailedPrecondition: The address is taken, a file of the settings can't be read, or traces are asked for
+            and can't be sent.
     """
     configure(settings.log_format, settings.log_level)
     keep_freed_memory()
-    asyncio.run(_serve(service, settings))
+    with tracing.exported(settings.service):
+        asyncio.run(_serve(service, settings))
 
 
 async def _serve(service: Service, settings: ServerSettings) -> None:

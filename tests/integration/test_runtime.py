@@ -43,17 +43,43 @@ def test_wrong_token(server: Server, picture: bytes) -> None:
     assert caught.value.reason == "TOKEN_UNKNOWN"
 
 
+def write_tokens(file: Path, *tokens: str) -> None:
+    digests = [hashlib.sha256(token.encode()).hexdigest() for token in tokens]
+    file.write_text(
+        "".join(f'[[tokens]]\nname = "PACS"\nsha256 = "{digest}"\nroles = ["classify"]\n' for digest in digests)
+    )
+
+
 def test_roles(serve: Serve, repository: ModelRepository, tmp_path: Path, picture: bytes) -> None:
     toy_models.push(repository)
     tokens = tmp_path / "tokens.toml"
-    digest = hashlib.sha256(b"pacs").hexdigest()
-    tokens.write_text(f'[[tokens]]\nname = "PACS"\nsha256 = "{digest}"\nroles = ["classify"]\n')
+    write_tokens(tokens, "pacs")
     server = serve("classifier", CANICOR_TOKENS_FILE=str(tokens))
     with Classifier(server.client_settings(token="pacs")) as classifier:
         assert classifier.classify(picture).vhs.value == pytest.approx(8.75)
     with server.channel(token="pacs") as channel, pytest.raises(grpc.RpcError) as caught:
         ModelAdminServiceStub(channel).RollBack(admin_pb.RollBackRequest(name="vhs-keypoints"))
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_tokens_are_renewed_while_it_runs(serve: Serve, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    write_tokens(tokens, "old")
+    server = serve("classifier", CANICOR_TOKENS_FILE=str(tokens))
+
+    def known(token: str) -> bool:
+        with Classifier(server.client_settings(token=token)) as classifier:
+            try:
+                classifier.models()
+            except Unauthenticated:
+                return False
+        return True
+
+    assert known("old")
+    assert not known("new")
+    write_tokens(tokens, "new")
+    until(lambda: known("new"))
+    assert not known("old")
 
 
 def test_drains_on_sigterm(server: Server, classifier: Classifier, picture: bytes) -> None:
