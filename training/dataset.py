@@ -187,7 +187,8 @@ def _check_splits(rows: Iterable[Row]) -> None:
 def _load(row: Row, height: int, width: int) -> tuple[NDArray[np.uint8], Placement]:
     try:
         content = store.read_checked(row.image_url, row.image_sha256)
-        return read(content, height, width, RESIZE)[1:]
+        prepared = read(content, height, width, RESIZE)
+        return prepared.pixels, prepared.placement
     except CanicorError as error:
         raise type(error)(f"{row.image_url}: {error.message}", reason=error.reason) from error
 

@@ -71,7 +71,7 @@ def raw(model: bytes, intra_op: int) -> Callable[[bytes], list[float]]:
     session = open_session(model, threads=intra_op)
 
     def infer(file: bytes) -> list[float]:
-        _, pixels, _ = read(file, SIDE, SIDE, RESIZE)
-        return [float(value) for value in session.run(["probabilities"], {INPUT: pixels[None]})[0][0]]
+        radiograph = read(file, SIDE, SIDE, RESIZE)
+        return [float(value) for value in session.run(["probabilities"], {INPUT: radiograph.pixels[None]})[0][0]]
 
     return infer

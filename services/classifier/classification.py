@@ -136,11 +136,11 @@ def _classify(
     started = time.perf_counter()
     _check_time(time_left)
     size = model.info.input
-    radiograph, pixels, placement = read(image, size.height, size.width, size.resize)
+    radiograph = read(image, size.height, size.width, size.resize)
     decoded = time.perf_counter()
-    output = model.run(pixels, alone=alone())
+    output = model.run(radiograph.pixels, alone=alone())
     inferred = time.perf_counter()
-    said = answer(output, model.info, placement, radiograph.pixel_aspect)
+    said = answer(output, model.info, radiograph.placement, radiograph.pixel_aspect)
     seconds = {
         "queue": started - arrived,
         "decode": decoded - started,

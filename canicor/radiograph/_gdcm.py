@@ -1,7 +1,7 @@
-"""Decompresses one JPEG frame with GDCM: frame on stdin, native pixel data on stdout.
+"""Decompresses one JPEG frame with GDCM. As a program: frame on stdin, native pixel data on stdout.
 
-A program, not a module: GDCM aborts the whole process on some damaged frames, so it gets a process of its own.
-It imports nothing else, to start fast.
+GDCM aborts the whole process on some damaged frames: only a process that may die may import this. The program
+imports nothing else, to start fast.
 """
 
 import sys
