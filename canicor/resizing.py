@@ -52,7 +52,8 @@ def resized_as_shown(
     """
     strips = (shown(pixels[top : top + _STRIP]) for top in range(0, len(pixels), _STRIP))
     # The filter is separable: first within rows, then within columns.
-    return resized(np.concatenate([resized(strip, len(strip), columns) for strip in strips]), rows, columns)
+    joined: Any = np.concatenate([resized(strip, len(strip), columns) for strip in strips])
+    return resized(joined, rows, columns)  # type: ignore[no-any-return]
 
 
 def _by_cykooz(pixels: Pixels, rows: int, columns: int, down: float, across: float) -> Pixels:

@@ -6,7 +6,7 @@ imports nothing else, to start fast.
 
 import sys
 
-import gdcm  # type: ignore[import-untyped]
+import gdcm
 
 
 def decompressed(

@@ -33,12 +33,15 @@ def greyscale(dataset: Dataset, stored: NDArray[Any], size: tuple[int, int] | No
     table = np.zeros(high - low + 1, dtype=np.float32)
     values = _values(dataset, stored, low, high)
     table[values - low] = _shown(dataset, values.astype(stored.dtype))
+
+    def looked_up(pixels: NDArray[Any]) -> NDArray[np.float32]:
+        shown: NDArray[np.float32] = table[np.subtract(pixels, low, dtype=np.int32)]
+        return shown
+
     if not size:
-        return table[np.subtract(stored, low, dtype=np.int32)]
+        return looked_up(stored)
     ramp = _Ramp.of(table)
-    if ramp:
-        return ramp.resized(stored, low, high, size)
-    return resized_as_shown(stored, lambda strip: table[np.subtract(strip, low, dtype=np.int32)], *size)
+    return ramp.resized(stored, low, high, size) if ramp else resized_as_shown(stored, looked_up, *size)
 
 
 def _values(dataset: Dataset, stored: NDArray[Any], low: int, high: int) -> NDArray[np.int64]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor.errors import DeadlineExceeded, ResourceExhausted
-from canicor.model_input import read
 from services.classifier.answer import Answer, answer
+from services.classifier.decoding import Decoders
 from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
 from services.classifier.model import Model
 
@@ -49,6 +49,7 @@ class Classifications:
 
     def __init__(self, workers: int, max_waiting: int) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="classify")
+        self._decoders = Decoders(workers)
         self._max_waiting = max_waiting
         self._waiting = 0
 
@@ -64,7 +65,7 @@ class Classifications:
             CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
                 DeadlineExceeded where no time was left when its turn came.
         """
-        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter())
+        work = partial(_classify, self._decoders, image, model, time_left, self._alone, time.perf_counter())
         done = await self._worked(work)
         _count(done)
         return done
@@ -106,6 +107,7 @@ class Classifications:
     def close(self) -> None:
         """Waits for the work under way."""
         self._pool.shutdown(cancel_futures=True)
+        self._decoders.close()
 
 
 def time_left(context: "grpc.aio.ServicerContext[Any, Any]") -> Callable[[], float]:
@@ -131,12 +133,16 @@ def _check_time(time_left: Callable[[], float]) -> None:
 
 
 def _classify(
-    image: bytes, model: Model, time_left: Callable[[], float], alone: Callable[[], bool], arrived: float
+    decoders: Decoders,
+    image: bytes,
+    model: Model,
+    time_left: Callable[[], float],
+    alone: Callable[[], bool],
+    arrived: float,
 ) -> Classification:
     started = time.perf_counter()
     _check_time(time_left)
-    size = model.info.input
-    radiograph = read(image, size.height, size.width, size.resize)
+    radiograph = decoders.read(image, model.info.input, time_left())
     decoded = time.perf_counter()
     output = model.run(radiograph.pixels, alone=alone())
     inferred = time.perf_counter()
