@@ -4,7 +4,6 @@ import io
 import warnings
 from pathlib import Path
 
-import gdcm
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +13,7 @@ from pydicom.encaps import encapsulate
 
 from canicor.errors import CanicorError, InvalidArgument
 from canicor.radiograph import decode
+from canicor.radiograph._gdcm_frame import gdcm
 
 ROWS, COLUMNS = 48, 64
 # A smooth slope with a bright disc: 12 bits, from 0 to 4095, kind to lossy codecs.

@@ -52,7 +52,7 @@ _CODECS: dict[str, str] = {
     **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
 }
 _BY_GDCM = (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
-_GDCM_PROGRAM = Path(__file__).with_name("_gdcm.py")
+_GDCM_PROGRAM = Path(__file__).with_name("_gdcm_frame.py")
 # A frame at the default limit of pixels takes a few; one that takes longer hangs.
 _GDCM_SECONDS = 60
 
@@ -258,7 +258,7 @@ def _decompressed_by_gdcm(dataset: pydicom.FileDataset, frame: bytes, codecs: Co
     numbers = [int(dataset[keyword].value) for keyword in keywords]
     if codecs is Codecs.ALL:
         # Only here, so that the process which GDCM must not take down does not even load it.
-        from canicor.radiograph._gdcm import decompressed
+        from canicor.radiograph._gdcm_frame import decompressed
 
         return decompressed(frame, *names, *numbers)
     return subprocess.run(

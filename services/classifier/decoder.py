@@ -178,8 +178,9 @@ def _refused(error: CanicorError) -> dict[str, Any]:
 
 if __name__ == "__main__":
     # Here, since only a process that may die is to load GDCM; and all before the fork, to be there after it.
-    import gdcm  # noqa: F401
     import jpeg_ls  # noqa: F401
     import openjpeg  # noqa: F401
+
+    from canicor.radiograph import _gdcm_frame  # noqa: F401
 
     run([Connection(int(number)) for number in sys.argv[1:]])

@@ -85,15 +85,19 @@ class Decoders:
             self._stop()
 
     def _read_apart(self, data: bytes, spec: InputSpec, end: float) -> Prepared:
-        # Should the program that forks decoders die, it is not for this file: another goes on with it.
-        for _ in range(2):
+        # A decoder that was killed, or is gone, may have been so before it got this file: another tries once more.
+        for last in (False, True):
             one = self._taken(end)
             left = max(_SHORTEST_SECONDS, end - time.monotonic())
             try:
                 prepared = decoder.ask(one.connection, data, spec.height, spec.width, spec.resize, left)
-            except (CanicorError, decoder.Ended) as error:
+            except CanicorError:
                 self._idle.put(one)
-                raise _reported(error) from None
+                raise
+            except decoder.Ended as ended:
+                self._idle.put(one)
+                if last or ended.signal != signal.SIGKILL:
+                    raise _explained(ended) from None
             except Exception:
                 one.connection.close()
                 self._start(one.program)
@@ -138,12 +142,10 @@ class Decoders:
             self._program.wait()
 
 
-def _reported(error: CanicorError | decoder.Ended) -> CanicorError:
-    if isinstance(error, CanicorError):
-        return error
-    if error.signal == signal.SIGALRM:
+def _explained(ended: decoder.Ended) -> CanicorError:
+    if ended.signal == signal.SIGALRM:
         return _deadline_exceeded()
-    _log.warning("a decoder ended over a file", signal=error.signal)
+    _log.warning("a decoder ended over a file", signal=ended.signal)
     return _failed()
 
 

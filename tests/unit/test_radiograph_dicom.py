@@ -4,7 +4,6 @@ import io
 import struct
 from pathlib import Path
 
-import gdcm
 import numpy as np
 import pydicom
 import pytest
@@ -25,6 +24,7 @@ from tests.radiographs import (
     compressed,
     dataset,
     dicom,
+    gdcm,
     jpeg_baseline,
     lut,
     refused,

@@ -4,7 +4,6 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import gdcm
 import numpy as np
 import pydicom.data
 import pytest
@@ -20,6 +19,7 @@ from tests.radiographs import (
     by_gdcm,
     compressed,
     dicom,
+    gdcm,
     jpeg_baseline,
     raster,
     small,

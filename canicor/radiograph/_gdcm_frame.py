@@ -6,6 +6,9 @@ imports nothing else, to start fast.
 
 import sys
 
+# First, and so for itself: `import gdcm` alone shows its libraries to the whole process (RTLD_GLOBAL), where calls
+# by Pillow of zlib land in GDCM's, and crash.
+import _gdcm.gdcmswig  # noqa: F401
 import gdcm
 
 
