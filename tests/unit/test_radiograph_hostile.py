@@ -7,60 +7,16 @@ from pathlib import Path
 import numpy as np
 import pydicom.data
 import pytest
-from pydicom import uid
 
 from canicor.errors import CanicorError
 from canicor.radiograph import decode
-from tests.radiographs import (
-    COLOURED,
-    EIGHT_BIT,
-    TWELVE_BIT,
-    UNCOMPRESSED,
-    by_gdcm,
-    compressed,
-    dicom,
-    gdcm,
-    jpeg_baseline,
-    raster,
-    small,
-)
-
-
-def mutated(data: bytes, random: np.random.Generator) -> bytes:
-    forged = bytearray(data)
-    match random.integers(4):
-        case 0:
-            return bytes(forged[: random.integers(len(forged))])
-        case 1:
-            for position in random.integers(len(forged), size=random.integers(1, 20)):
-                forged[position] ^= 1 << random.integers(8)
-        case 2:
-            # Headers are short: half a kilobyte at the start.
-            for position in random.integers(min(512, len(forged)), size=random.integers(1, 6)):
-                forged[position] = random.integers(256)
-        case 3:
-            start = random.integers(len(forged))
-            forged[start : start + random.integers(1, 40)] = random.bytes(random.integers(40))
-    return bytes(forged)
+from tests.hostile import intact, mutated
+from tests.radiographs import dicom, small
 
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory) -> dict[str, list[bytes]]:
-    folder = tmp_path_factory.mktemp("gdcm")
-    return {
-        "DICOM": [
-            *(dicom(syntax=syntax, WindowCenter=2048, WindowWidth=4096) for syntax in UNCOMPRESSED),
-            jpeg_baseline(),
-            compressed(uid.RLELossless, "pydicom"),
-            compressed(uid.JPEGLSLossless, "pyjpegls"),
-            compressed(uid.JPEG2000Lossless, "pylibjpeg"),
-            by_gdcm(folder, gdcm.TransferSyntax.JPEGLosslessProcess14_1),
-            by_gdcm(folder, gdcm.TransferSyntax.JPEGExtendedProcess2_4, lossy=True),
-        ],
-        "PNG": [raster(EIGHT_BIT, "PNG"), raster(TWELVE_BIT, "PNG")],
-        "JPEG": [raster(EIGHT_BIT, "JPEG"), raster(COLOURED, "JPEG", progressive=True)],
-        "TIFF": [raster(EIGHT_BIT, "TIFF"), raster(TWELVE_BIT, "TIFF", compression="tiff_lzw")],
-    }
+    return intact(tmp_path_factory.mktemp("gdcm"))
 
 
 def is_sound_or_refused(data: bytes) -> None:
