@@ -96,7 +96,7 @@ def by_pydicom_itself(data: bytes, rule: ResizeRule) -> NDArray[np.uint8]:
 
 
 def by_canicor(data: bytes, rule: ResizeRule) -> NDArray[np.uint8]:
-    return read(data, SIDE, SIDE, rule)[1]
+    return read(data, SIDE, SIDE, rule).pixels
 
 
 def milliseconds(works: list[Callable[[], object]]) -> list[float]:

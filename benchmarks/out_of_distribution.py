@@ -52,7 +52,7 @@ def bundles(names: list[str]) -> Iterator[Bundle]:
 
 
 def fitted(pixels: NDArray[np.uint8], spec: InputSpec) -> Pictures:
-    return fit(Radiograph(pixels, None, "PNG", View.UNKNOWN), spec.height, spec.width, spec.resize)[0]
+    return fit(Radiograph(pixels, None, "PNG", View.UNKNOWN), spec.height, spec.width, spec.resize).pixels
 
 
 def thoraxes(spec: InputSpec) -> tuple[Pictures, Pictures, Pictures]:
@@ -61,9 +61,9 @@ def thoraxes(spec: InputSpec) -> tuple[Pictures, Pictures, Pictures]:
     for index in range(HELD_OUT):
         drawn = phantom.draw(SEED, index, width=WIDTH, height=HEIGHT)
         film = Radiograph(drawn.pixels, None, "PNG", View.UNKNOWN)
-        pixels, placement = fit(film, spec.height, spec.width, spec.resize)
-        plain.append(pixels)
-        points.append(placement.to_input(drawn.key_points.xy))
+        prepared = fit(film, spec.height, spec.width, spec.resize)
+        plain.append(prepared.pixels)
+        points.append(prepared.placement.to_input(drawn.key_points.xy))
     pictures = np.stack(plain)
     generator = torch.Generator().manual_seed(SEED)
     changed, _ = augment(

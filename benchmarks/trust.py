@@ -18,10 +18,11 @@ from PIL import Image
 from canicor import phantom
 from canicor.bundle import HEAT_MAP, INPUT, OUTPUTS, Alias, Bundle, ModelRepository
 from canicor.model_input import read
-from canicor.onnx_runtime import CPU, open_session
+from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
-from services.classifier.answer import answer
+from services.classifier.answer import Output, answer
 from services.classifier.drift import Drift
+from services.classifier.engines import ENGINES
 from services.classifier.explanation import heat_map_overlay, key_point_overlay
 from services.classifier.model import Model
 
@@ -58,7 +59,7 @@ def seconds(*works: Callable[[], object]) -> list[float]:
 def graphs(bundle: Bundle, pixels: np.ndarray) -> None:
     must = list(OUTPUTS[bundle.info.kind])
     cut_down = Extractor(onnx.load_from_string(bundle.model)).extract_model([INPUT], must).SerializeToString()
-    full, small = (open_session(one, (CPU,), 1) for one in (bundle.model, cut_down))
+    full, small = (open_session(one, threads=1) for one in (bundle.model, cut_down))
     every = [output.name for output in full.get_outputs()]
     usual = [name for name in every if name != HEAT_MAP]
     feed = {INPUT: pixels[np.newaxis]}
@@ -75,18 +76,19 @@ def graphs(bundle: Bundle, pixels: np.ndarray) -> None:
 
 def answers(bundle: Bundle, image: bytes) -> None:
     spec = bundle.info.input
-    radiograph, pixels, placement = read(image, spec.height, spec.width, spec.resize)
-    graphs(bundle, pixels)
-    model, drift = Model(bundle, (CPU,), 1), Drift(1000)
-    output = model.run(pixels, heat_map=True)
+    radiograph = read(image, spec.height, spec.width, spec.resize)
+    graphs(bundle, radiograph.pixels)
+    model, drift = Model(bundle, [ENGINES["onnxruntime-fp32"]], 1, 10), Drift(1000)
+    outputs = model.infer(radiograph.pixels[np.newaxis], list(model.outputs))
+    output = Output(**{name: value[0] for name, value in outputs.items()})
     heat = output.heat_map
     assert heat is not None
-    said = answer(output, bundle.info, placement, radiograph)
-    (observed,) = seconds(lambda: drift.observe(model, radiograph, pixels, placement, output, said))
+    said = answer(output, bundle.info, radiograph)
+    (observed,) = seconds(lambda: drift.observe(model, radiograph, output, said))
     (collected,) = seconds(lambda: list(drift.collect()))
     print(f"  drift: {1e6 * observed:.1f} us an answer, {1e3 * collected:.2f} ms when Prometheus asks")
     pictures = {
-        "heat map": lambda: heat_map_overlay(image, heat, placement, spec),
+        "heat map": lambda: heat_map_overlay(image, heat, radiograph.placement, spec),
         "key-point overlay": lambda: key_point_overlay(image, said.key_points),
     }
     for what, work in pictures.items():

@@ -9,8 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.model_input import Placement
-from canicor.radiograph import Radiograph
+from canicor.model_input import Prepared
 from canicor.vhs import HEART_SIZES, HeartSize
 
 INPUT_FEATURES = ("mean_grey", "grey_deviation", "black_share", "white_share", "sharpness", "aspect_ratio")
@@ -30,23 +29,22 @@ _MOMENTS = np.stack(
 )
 
 
-def input_features(radiograph: Radiograph, pixels: NDArray[np.uint8], placement: Placement) -> tuple[float, ...]:
+def input_features(radiograph: Prepared) -> tuple[float, ...]:
     """Returns the `INPUT_FEATURES` of a radiograph as a model sees it; padding does not count.
 
     Args:
-        radiograph: As received.
-        pixels: uint8 [height, width], the model's input.
-        placement: Where the radiograph lies in it.
+        radiograph: As the model takes it.
 
     Returns:
         Mean and standard deviation of the grey levels (0 to 255); the shares of pixels that are black and white;
         sharpness, the root mean square of the difference between neighbours in a row, in grey levels; and the
         radiograph's width over its height, in square pixels.
     """
-    left, top = (round(edge) for edge in placement.offset)
-    columns = round(placement.scale[0] * radiograph.width)
-    rows = round(placement.scale[1] * radiograph.height)
-    shown = pixels[top : top + rows, left : left + columns]
+    height, width = radiograph.received
+    left, top = (round(edge) for edge in radiograph.placement.offset)
+    columns = round(radiograph.placement.scale[0] * width)
+    rows = round(radiograph.placement.scale[1] * height)
+    shown = radiograph.pixels[top : top + rows, left : left + columns]
     some = shown[:: -(-rows // _ROWS), :: -(-columns // _COLUMNS)]
     count, total, squares, black, white = (np.bincount(some.ravel(), minlength=256) @ _MOMENTS).tolist()
     mean = total / count
@@ -57,7 +55,7 @@ def input_features(radiograph: Radiograph, pixels: NDArray[np.uint8], placement:
         black / count,
         white / count,
         _sharpness(shown[:: -(-rows // _GRADIENT_ROWS)]),
-        radiograph.width * across / (radiograph.height * down),
+        width * across / (height * down),
     )
 
 

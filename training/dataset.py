@@ -191,10 +191,10 @@ def _check_splits(rows: Iterable[Row]) -> None:
 def _load(row: Row, height: int, width: int) -> tuple[NDArray[np.uint8], Placement, tuple[float, ...]]:
     try:
         content = store.read_checked(row.image_url, row.image_sha256)
-        radiograph, pixels, placement = read(content, height, width, RESIZE)
+        prepared = read(content, height, width, RESIZE)
     except CanicorError as error:
         raise type(error)(f"{row.image_url}: {error.message}", reason=error.reason) from error
-    return pixels, placement, input_features(radiograph, pixels, placement)
+    return prepared.pixels, prepared.placement, input_features(prepared)
 
 
 def _bad_dataset(message: str) -> InvalidArgument:

@@ -57,7 +57,7 @@ class Impostors:
             for index in range(count):
                 file = io.BytesIO()
                 Image.fromarray(draw(kind, seed, index)).save(file, "PNG")
-                inputs.append(read(file.getvalue(), spec.height, spec.width, spec.resize)[1])
+                inputs.append(read(file.getvalue(), spec.height, spec.width, spec.resize).pixels)
                 drawn()
         return cls(tuple(kind for kind in KINDS for _ in range(count)), np.stack(inputs))
 

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor.bundle import BundleInfo
-from canicor.model_input import Placement
+from canicor.model_input import Prepared
 from canicor.morphometry import implausible
-from canicor.radiograph import Radiograph
 from canicor.vhs import (
     BAND_NOTICE,
     HEART_SIZES,
@@ -96,7 +95,7 @@ class Answer:
         return self.probabilities[HEART_SIZES.index(self.heart_size)]
 
 
-def answer(output: Output, info: BundleInfo, placement: Placement, radiograph: Radiograph) -> Answer:
+def answer(output: Output, info: BundleInfo, radiograph: Prepared) -> Answer:
     """Reads a model's output by its bundle's rules.
 
     A figure that is no number is beyond its limit.
@@ -104,15 +103,14 @@ def answer(output: Output, info: BundleInfo, placement: Placement, radiograph: R
     Args:
         output: What the graph said.
         info: The bundle's intervals and limits.
-        placement: Where the radiograph lies in the model's input.
-        radiograph: The one that was asked about.
+        radiograph: The one that was asked about, as the model took it.
     """
     unfamiliar = [*_far(output, info), *_weak(output, info)]
     if output.key_points is None:
         assert output.probabilities is not None  # noqa: S101
         return _from_probabilities(output.probabilities, info, unfamiliar)
     try:
-        key_points = KeyPoints.from_array(placement.to_radiograph(output.key_points.astype(np.float64)))
+        key_points = KeyPoints.from_array(radiograph.placement.to_radiograph(output.key_points.astype(np.float64)))
         measurement = measure(key_points, radiograph.pixel_aspect)
     except DegenerateKeyPoints as error:
         referral = Referral(ReferralReason.IMPLAUSIBLE_KEY_POINTS, error.message)
@@ -217,8 +215,9 @@ def _weak(output: Output, info: BundleInfo) -> Iterator[Referral]:
     yield Referral(ReferralReason.OUT_OF_DISTRIBUTION, message)
 
 
-def _misplaced(key_points: KeyPoints, radiograph: Radiograph) -> Iterator[Referral]:
-    outside = key_points.outside(radiograph.width, radiograph.height)
+def _misplaced(key_points: KeyPoints, radiograph: Prepared) -> Iterator[Referral]:
+    height, width = radiograph.received
+    outside = key_points.outside(width, height)
     sentences = [f"{name} lies outside the radiograph." for name in outside]
     sentences += implausible(key_points, radiograph.pixel_aspect)
     if sentences:

@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from services.classifier.decoding import Decoders
 from services.classifier.drift import Drift
 from services.classifier.engines import Outputs
 from services.classifier.metrics import ANSWERS, CONFIDENCE, REFERRALS, SHARED, STAGE_SECONDS
@@ -51,14 +52,16 @@ class Classifications:
     Args:
         scheduler: Shares out the cores.
         models: Says who is asked beside a model.
+        decoders: Decode.
         drift: Is told of every answer.
     """
 
-    def __init__(self, scheduler: Scheduler, models: Models, drift: Drift) -> None:
+    def __init__(self, scheduler: Scheduler, models: Models, decoders: Decoders, drift: Drift) -> None:
         self._scheduler = scheduler
         self._models = models
+        self._decoders = decoders
         self._drift = drift
-        self._shadow = Shadow(scheduler, models)
+        self._shadow = Shadow(scheduler, models, decoders)
         self._under_way: dict[tuple[Any, ...], list[_Work]] = {}
 
     async def classify(
@@ -113,7 +116,8 @@ class Classifications:
 
     def _begun(self, image: bytes, model: Model, deadline: float, heat_map: bool) -> _Work:
         job = self._scheduler.admit(len(image), deadline, model.estimate)
-        reading = Reading(image, [model, *self._models.beside(model)], job, heat_map=heat_map)
+        models = [model, *self._models.beside(model)]
+        reading = Reading(image, models, job, self._decoders, heat_map=heat_map)
         return _Work(image, job, asyncio.create_task(self._classified(image, reading)))
 
     def _ended(self, key: tuple[Any, ...], work: _Work, task: "asyncio.Task[Classification]") -> None:

@@ -15,9 +15,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from canicor.bundle import Histogram
-from canicor.model_input import Placement
+from canicor.model_input import Prepared
 from canicor.monitoring import FEATURES, input_features, output_features
-from canicor.radiograph import Radiograph
 from services.classifier.answer import Answer, Output
 from services.classifier.model import Model
 
@@ -47,9 +46,7 @@ class Drift(Collector):
     def observe(
         self,
         model: Model,
-        radiograph: Radiograph,
-        pixels: NDArray[np.uint8],
-        placement: Placement,
+        radiograph: Prepared,
         output: Output,
         said: Answer,
     ) -> None:
@@ -58,15 +55,13 @@ class Drift(Collector):
         Args:
             model: Gave it.
             radiograph: What it was asked about.
-            pixels: The radiograph as the model's input.
-            placement: Where it lies in that.
             output: What the graph said.
             said: What came of that.
         """
         if model.info.reference is None:
             return
         features = (
-            *input_features(radiograph, pixels, placement),
+            *input_features(radiograph),
             *output_features(
                 said.heart_size,
                 said.probability,

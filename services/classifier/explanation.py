@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 from canicor.bundle import HEAT_MAP, InputSpec, ModelKind
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.errors import InvalidArgument
-from canicor.model_input import Placement, ResizeRule, fit
-from canicor.radiograph import Radiograph, decode
+from canicor.model_input import Placement, Prepared, ResizeRule, fit
+from canicor.radiograph import decode
 from canicor.vhs import KEY_POINT_NAMES, KeyPoints
 from services.classifier.model import Model
 from services.classifier.reading import Classification
@@ -68,11 +68,11 @@ def key_point_overlay(image: bytes, key_points: KeyPoints | None) -> bytes:
         image: The file.
         key_points: In pixels of the radiograph.
     """
-    _, grey, placement = _read(image)
-    picture = Image.fromarray(grey).convert("RGB")
+    shown = _read(image)
+    picture = Image.fromarray(shown.pixels).convert("RGB")
     if key_points is not None:
-        shown = KeyPoints.from_array(placement.to_input(key_points.xy))
-        _draw_lines(ImageDraw.Draw(picture), shown, stroke=max(1, picture.width // 400))
+        drawn = KeyPoints.from_array(shown.placement.to_input(key_points.xy))
+        _draw_lines(ImageDraw.Draw(picture), drawn, stroke=max(1, picture.width // 400))
     return _png(picture)
 
 
@@ -85,10 +85,11 @@ def heat_map_overlay(image: bytes, heat_map: NDArray[np.float32], placement: Pla
         placement: Where the radiograph lies in that input.
         spec: The input.
     """
-    radiograph, grey, _ = _read(image)
+    shown = _read(image)
+    grey, (height, width) = shown.pixels, shown.received
     per_pixel = np.divide(heat_map.shape, (spec.height, spec.width))[::-1]
     start = placement.offset * per_pixel
-    end = start + (radiograph.width, radiograph.height) * np.multiply(placement.scale, per_pixel)
+    end = start + (width, height) * np.multiply(placement.scale, per_pixel)
     box = np.clip((*start, *end), 0, heat_map.shape[::-1] * 2)
     heat = Image.fromarray(heat_map).resize(grey.shape[::-1], Image.Resampling.BILINEAR, box=tuple(box))
     values = np.clip(np.asarray(heat), 0, 1)[..., np.newaxis]
@@ -104,15 +105,18 @@ def _given(model: Model) -> "list[pb.Explanation.ValueType]":
     return [*key_points, *([pb.EXPLANATION_HEAT_MAP] if HEAT_MAP in model.outputs else [])]
 
 
-def _read(image: bytes) -> tuple[Radiograph, NDArray[np.uint8], Placement]:
-    """Returns the radiograph, uint8 [height, width] of the picture, and where the one lies in the other."""
+def _read(image: bytes) -> Prepared:
+    """Returns the radiograph as the picture takes it.
+
+    In this process: a decoder that might have died of the file has already survived it.
+    """
 
     def size(height: int, width: int, _aspect: tuple[float, float] = (1.0, 1.0)) -> tuple[int, int]:
         scale = min(1.0, LONGEST_SIDE / max(height, width))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
-    radiograph = decode(image, sufficient=size)
-    return (radiograph, *fit(radiograph, *size(radiograph.height, radiograph.width), ResizeRule.STRETCH))
+    radiograph = decode(image, size=size)
+    return fit(radiograph, *size(radiograph.height, radiograph.width), ResizeRule.STRETCH)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor.bundle import HEAT_MAP, InputSpec
-from canicor.model_input import Placement, read
-from canicor.radiograph import Radiograph
+from canicor.model_input import Placement, Prepared
 from services.classifier.answer import Answer, Output, Referral, answer, disagreement
+from services.classifier.decoding import Decoders
 from services.classifier.drift import Drift
 from services.classifier.engines import Outputs
 from services.classifier.model import Model
@@ -40,15 +40,6 @@ class Classification:
     heat_map: NDArray[np.float32] | None
 
 
-@dataclass(frozen=True)
-class _Input:
-    """A radiograph as one model takes it."""
-
-    radiograph: Radiograph
-    pixels: NDArray[np.uint8]
-    placement: Placement
-
-
 class Reading:
     """The steps, in their order: `decode`, `infer` for each of the models, `judge`.
 
@@ -56,14 +47,18 @@ class Reading:
         image: The file.
         models: The one that answers, then those that are asked beside it.
         job: Checked before each step.
+        decoders: Decode.
         heat_map: Whether to return the heat map of the one that answers.
     """
 
-    def __init__(self, image: bytes, models: Sequence[Model], job: Job, *, heat_map: bool = False) -> None:
+    def __init__(
+        self, image: bytes, models: Sequence[Model], job: Job, decoders: Decoders, *, heat_map: bool = False
+    ) -> None:
         self.models = models
+        self._decoders = decoders
         self.job = job
         self._image = image
-        self._inputs: dict[InputSpec, _Input] = {}
+        self._inputs: dict[InputSpec, Prepared] = {}
         self._outputs: dict[Model, Output] = {}
         self._heat_map = heat_map
         self._seconds: dict[str, float] = {}
@@ -81,13 +76,12 @@ class Reading:
         """Makes the file what the models take.
 
         Raises:
-            CanicorError: As `canicor.radiograph.decode`; DeadlineExceeded as `Job.check`.
+            CanicorError: As `Decoders.read`; DeadlineExceeded as `Job.check`.
         """
         self._ends("queue")
         self.job.check("decode", sum(model.plan.seconds for model in self.models))
         for size in {model.info.input: None for model in self.models}:
-            radiograph, pixels, placement = read(self._image, size.height, size.width, size.resize)
-            self._inputs[size] = _Input(radiograph, pixels, placement)
+            self._inputs[size] = self._decoders.read(self._image, size, self.job.deadline - time.monotonic())
         self._ends("decode")
 
     def pixels(self, model: Model) -> NDArray[np.uint8]:
@@ -127,12 +121,10 @@ class Reading:
     def tell(self, drift: Drift, said: Answer) -> None:
         """Tells of what came of it."""
         model = self.models[0]
-        given = self._inputs[model.info.input]
-        drift.observe(model, given.radiograph, given.pixels, given.placement, self._outputs[model], said)
+        drift.observe(model, self._inputs[model.info.input], self._outputs[model], said)
 
     def _answer(self, model: Model) -> Answer:
-        given = self._inputs[model.info.input]
-        return answer(self._outputs[model], model.info, given.placement, given.radiograph)
+        return answer(self._outputs[model], model.info, self._inputs[model.info.input])
 
     def _ends(self, stage: str) -> None:
         now = time.perf_counter()

@@ -28,6 +28,7 @@ from canicor.errors import CanicorError, InvalidArgument
 from services.classifier import explanation, open_inference
 from services.classifier.audit import AuditLog
 from services.classifier.classification import Classifications, deadline_of
+from services.classifier.decoding import Decoders
 from services.classifier.drift import Drift
 from services.classifier.messages import classify_response, model_message, status_message
 from services.classifier.metrics import STAGE_SECONDS
@@ -72,8 +73,9 @@ class ClassifierService:
         loading = Loading(settings.chosen_engines, settings.worker_count, settings.slowest_inference)
         self._models = Models(repository, settings.default_model, settings.second_model, loading)
         self._scheduler = Scheduler(settings.worker_count, settings.max_waiting, settings.max_waiting_bytes)
+        self._decoders = Decoders(settings.worker_count)
         self._drift = Drift(settings.drift_window)
-        self._classifications = Classifications(self._scheduler, self._models, self._drift)
+        self._classifications = Classifications(self._scheduler, self._models, self._decoders, self._drift)
         self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
 
@@ -102,6 +104,7 @@ class ClassifierService:
             with contextlib.suppress(asyncio.CancelledError):
                 await following
             self._scheduler.close()
+            self._decoders.close()
             self._audit.close()
 
     async def _follow(self, health: Health) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from canicor.errors import CanicorError
+from services.classifier.decoding import Decoders
 from services.classifier.metrics import SHADOW_ANSWERS, SHADOW_DROPPED, SHADOW_VHS_DIFFERENCE
 from services.classifier.model import Model
 from services.classifier.models import Models
@@ -23,11 +24,13 @@ class Shadow:
     Args:
         scheduler: Gives what is done here the cores that nobody else wants.
         models: Says which version is in the shadow of which.
+        decoders: Decode.
     """
 
-    def __init__(self, scheduler: Scheduler, models: Models) -> None:
+    def __init__(self, scheduler: Scheduler, models: Models, decoders: Decoders) -> None:
         self._scheduler = scheduler
         self._models = models
+        self._decoders = decoders
         self._waiting: set[asyncio.Task[None]] = set()
 
     def score(self, image: bytes, done: Classification) -> None:
@@ -44,13 +47,15 @@ class Shadow:
 
     async def _score(self, image: bytes, candidate: Model, done: Classification) -> None:
         job = Job()
-        reading = Reading(image, [candidate], job)
+        reading = Reading(image, [candidate], job, self._decoders)
         try:
             other = await self._scheduler.run(job, lambda: reading.at_one_go(cores=1))
         except CanicorError as error:
             _log.warning("not scored in the shadow", model=candidate.name, error=error.message)
-            return
-        _compare(done, other)
+        except Exception:
+            _log.exception("not scored in the shadow", model=candidate.name)
+        else:
+            _compare(done, other)
 
 
 def _compare(done: Classification, other: Classification) -> None:

@@ -14,6 +14,7 @@ from canicor.bundle import ModelRepository
 from canicor.errors import InvalidArgument
 from canicor.store import file_url
 from services.classifier.classification import Classifications
+from services.classifier.decoding import Decoders
 from services.classifier.drift import Drift
 from services.classifier.engines import ENGINES
 from services.classifier.models import Loading, Models
@@ -30,8 +31,9 @@ class Place:
         toy_models.push(repository)
         self.models = Models(repository, "vhs-keypoints", "", Loading([ENGINES["onnxruntime-fp32"]], 1, 10))
         self.models.follow()
+        self.decoders = Decoders(1)
         self.scheduler = Scheduler(1, max_waiting=100, max_waiting_bytes=10**9)
-        self.classifications = Classifications(self.scheduler, self.models, Drift(100))
+        self.classifications = Classifications(self.scheduler, self.models, self.decoders, Drift(100))
         self.free = threading.Event()
 
     def ask(self, image: bytes) -> asyncio.Task:
@@ -56,6 +58,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     place.free.set()
     await working
     place.scheduler.close()
+    place.decoders.close()
 
 
 async def settled() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from canicor.bundle import Limits, ModelKind
-from canicor.model_input import Placement
-from canicor.radiograph import Radiograph, View
+from canicor.model_input import Placement, Prepared
+from canicor.radiograph import View
 from canicor.vhs import HeartSize
 from services.classifier.answer import (
     PHANTOM_NOTICE,
@@ -26,8 +26,8 @@ CORNER = (150, 80)
 """Where E lies; a vertebra has 30 pixels."""
 
 
-def radiograph(spacing: tuple[float, float] | None = None) -> Radiograph:
-    return Radiograph(np.zeros((HEIGHT, WIDTH), np.uint8), spacing, "PNG", View.UNKNOWN)
+def radiograph(aspect: tuple[float, float] = (1.0, 1.0), placement: Placement = SAME) -> Prepared:
+    return Prepared(np.zeros((HEIGHT, WIDTH), np.uint8), placement, (HEIGHT, WIDTH), aspect, View.UNKNOWN)
 
 
 def points(xy: np.ndarray, peak: float = 0.5, distance: float | None = None) -> Output:
@@ -46,7 +46,7 @@ def probabilities(*values: float, distance: float | None = None) -> Output:
 
 
 def say(output: Output, **bundle: object) -> Answer:
-    return answer(output, info(**bundle), SAME, radiograph())
+    return answer(output, info(**bundle), radiograph())
 
 
 def classify(*values: float, **bundle: object) -> Answer:
@@ -69,7 +69,7 @@ class TestKeyPoints:
 
     def test_pixels_that_are_not_square_are_measured_in_millimetres(self) -> None:
         squeezed = points((heart(9) * 30 + CORNER) * (1, 0.5))
-        said = answer(squeezed, info(), SAME, radiograph((2.0, 1.0)))
+        said = answer(squeezed, info(), radiograph((2.0, 1.0)))
         assert said.measurement is not None
         assert said.measurement.vhs == pytest.approx(9)
         assert said.referrals == ()
@@ -106,7 +106,7 @@ class TestKeyPoints:
         assert list(said.referrals) == (expected if outside else [])
 
     def test_points_in_the_padding_of_the_input_are_outside(self) -> None:
-        said = answer(found(9), info(), Placement((1.0, 1.0), (0.0, 100.0)), radiograph())
+        said = answer(found(9), info(), radiograph(placement=Placement((1.0, 1.0), (0.0, 100.0))))
         assert reasons(said) == [ReferralReason.IMPLAUSIBLE_KEY_POINTS]
 
     def test_a_geometry_that_no_dog_has_is_named_with_its_figures(self) -> None:

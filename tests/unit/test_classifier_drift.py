@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from canicor.bundle import Bundle, Histogram, ModelKind, Reference
-from canicor.model_input import Placement
-from canicor.radiograph import Radiograph, View
+from canicor.model_input import Placement, Prepared
+from canicor.radiograph import View
 from canicor.vhs import HEART_SIZES
 from services.classifier.answer import Output, answer
 from services.classifier.drift import ENOUGH, Drift, kolmogorov_smirnov, population_stability_index
@@ -18,8 +18,8 @@ from services.classifier.model import Model
 from tests import toy_models
 from tests.hearts import heart
 
-RADIOGRAPH = Radiograph(np.full((480, 640), 90, np.uint8), None, "PNG", View.UNKNOWN)
 SAME = Placement((1.0, 1.0), (0.0, 0.0))
+RADIOGRAPH = Prepared(np.full((480, 640), 90, np.uint8), SAME, (480, 640), (1.0, 1.0), View.UNKNOWN)
 
 DECILES = Histogram(edges=tuple(i / 10 for i in range(1, 10)), shares=(0.1,) * 10)
 """Of numbers spread evenly from 0 to 1."""
@@ -44,8 +44,8 @@ def observe(
         peaks=np.full(6, peak, np.float32),
         distance=None if distance is None else np.float32(distance),
     )
-    said = answer(output, model.info, SAME, RADIOGRAPH)
-    drift.observe(model, RADIOGRAPH, RADIOGRAPH.levels, SAME, output, said)
+    said = answer(output, model.info, RADIOGRAPH)
+    drift.observe(model, RADIOGRAPH, output, said)
 
 
 def gauges(drift: Drift, name: str) -> dict[str, float]:
@@ -146,8 +146,8 @@ def test_classes_and_their_probability() -> None:
             values = np.full(3, (1 - probability) / 2, np.float32)
             values[HEART_SIZES.index(size)] = probability
             output = Output(probabilities=values)
-            said = answer(output, model.info, SAME, RADIOGRAPH)
-            drift.observe(model, RADIOGRAPH, RADIOGRAPH.levels, SAME, output, said)
+            said = answer(output, model.info, RADIOGRAPH)
+            drift.observe(model, RADIOGRAPH, output, said)
     assert gauges(drift, "psi") == {"heart_size": pytest.approx(0), "probability": pytest.approx(0)}
 
 

@@ -54,7 +54,7 @@ def test_heat_lies_where_the_model_saw_it(
 ) -> None:
     image = film(*size)
     spec = InputSpec(height=160, width=192, resize=rule)
-    _, _, placement = read(image, spec.height, spec.width, rule)
+    placement = read(image, spec.height, spec.width, rule).placement
     at = (share[0] * size[0] - 0.5, share[1] * size[1] - 0.5)
 
     picture = heat_map_overlay(image, spot(placement, spec, at, cell=4), placement, spec)

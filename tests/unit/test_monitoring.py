@@ -18,7 +18,7 @@ def features(
     spacing: tuple[float, float] | None = None,
 ) -> dict[str, float]:
     radiograph = Radiograph(pixels, spacing, "PNG", View.UNKNOWN)
-    return dict(zip(INPUT_FEATURES, input_features(radiograph, *fit(radiograph, *size, rule)), strict=True))
+    return dict(zip(INPUT_FEATURES, input_features(fit(radiograph, *size, rule)), strict=True))
 
 
 def test_half_black_half_white() -> None:

@@ -8,20 +8,20 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import binom
 
 from canicor.bundle import ModelKind
-from canicor.model_input import Placement
-from canicor.radiograph import Radiograph, View
+from canicor.model_input import Placement, Prepared
+from canicor.radiograph import View
 from canicor.vhs import HEART_SIZES, HeartSize
 from services.classifier.answer import Answer, Output, answer
 from tests.hearts import heart
 from tests.toy_models import info
 from training import calibration
 
-RADIOGRAPH = Radiograph(np.zeros((600, 600), np.uint8), None, "PNG", View.UNKNOWN)
 SAME = Placement((1.0, 1.0), (0.0, 0.0))
+RADIOGRAPH = Prepared(np.zeros((600, 600), np.uint8), SAME, (600, 600), (1.0, 1.0), View.UNKNOWN)
 
 
 def said(output: Output, **bundle: object) -> Answer:
-    return answer(output, info(**bundle), SAME, RADIOGRAPH)
+    return answer(output, info(**bundle), RADIOGRAPH)
 
 
 def sets(probabilities: np.ndarray, limit: float) -> list[tuple[HeartSize, ...]]:
