@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from canicor.bundle import ModelRepository
@@ -100,6 +101,18 @@ def test_drains_on_sigterm(server: Server, classifier: Classifier, picture: byte
         answers += [answer.request_id for answer in stream]
         assert ended.result() == 0
     assert answers == ["before", "while draining"]
+
+
+@pytest.mark.parametrize("name", ["", "vhs-keypoints", "of nothing here"])
+def test_watches_do_not_hold_up_the_drain(serve: Serve, repository: ModelRepository, name: str) -> None:
+    toy_models.push(repository)
+    server = serve("classifier", CANICOR_DRAIN_SECONDS="3600")
+    with grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))
+        first = next(watch)
+        assert server.terminate() == 0
+        assert all(later.status != health_pb2.HealthCheckResponse.SERVING for later in watch)
+    assert (first.status == health_pb2.HealthCheckResponse.SERVING) == (name != "of nothing here")
 
 
 def test_reflection_names_the_services(server: Server) -> None:
