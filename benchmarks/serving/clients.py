@@ -9,9 +9,10 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
@@ -120,7 +121,7 @@ class Calls:
         return inside / (self.end - self.start)
 
 
-Send = Callable[[], Awaitable[Outcome]]
+Send = Callable[[], Coroutine[Any, Any, Outcome]]
 
 
 def closed(target: Target, plan: Plan, clients: int, seconds: float) -> Calls:

@@ -14,9 +14,10 @@ from tests.png import png
 
 
 def film(width: int, height: int, grey: int = 60) -> bytes:
-    """A grey picture with one black pixel and one white one, so that its levels stay as they are."""
+    """A grey picture with a black corner and a white one, so that its levels stay as they are."""
     pixels = np.full((height, width), grey, np.uint8)
-    pixels[0, 0], pixels[-1, -1] = 0, 255
+    corner = (slice(max(1, height // 100)), slice(max(1, width // 100)))
+    pixels[corner], pixels[::-1, ::-1][corner] = 0, 255
     return png(pixels)
 
 
