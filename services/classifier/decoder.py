@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from canicor.errors import BY_STATUS, CanicorError
+from canicor.errors import BY_STATUS, CanicorError, InvalidArgument
 from canicor.model_input import Placement, Prepared, ResizeRule, read
 from canicor.radiograph import Codecs, View
 
@@ -54,6 +54,16 @@ def seconds_for(pixels: int) -> float:
     core's time: load on the machine makes no good file a bad one.
     """
     return _SECONDS + _SECONDS_PER_PIXEL * pixels
+
+
+def failure() -> InvalidArgument:
+    """Returns the error for a file that its decoder fails over."""
+    return InvalidArgument(
+        "The file makes its decoder fail, or takes far longer than an intact one of its size: "
+        "send it again, whole, as it was written.",
+        reason="DECODER_FAILED",
+        field="image",
+    )
 
 
 def ask(decoder: Connection, data: bytes, height: int, width: int, rule: ResizeRule, seconds: float) -> Prepared:
@@ -138,6 +148,8 @@ def _answer(server: Connection) -> None:
         answer, pixels = _described(prepared), prepared.pixels.tobytes()
     except CanicorError as error:
         answer, pixels = _refused(error), b""
+    except Exception:
+        answer, pixels = _refused(failure()), b""
     for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
     server.send_bytes(json.dumps({"job": job, **answer}).encode() + b"\n" + pixels)
