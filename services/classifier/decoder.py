@@ -29,6 +29,9 @@ MEMORY_BYTES = 2 * 2**30
 _SECONDS = 0.5
 _SECONDS_PER_PIXEL = 0.25e-6
 
+_HEADER_SECONDS = 1.5
+"""Of a core, until the size is known: three times what inflating 64 million pixels of 16 bits takes."""
+
 # An answer is a line of JSON, whose longest part is a sentence, and the pixels where there are any.
 _HEAD_BYTES = 4096
 
@@ -47,7 +50,7 @@ class Ended(Exception):
 
 
 def seconds_for(pixels: int) -> float:
-    """Returns how long a file of so many pixels may keep a core busy.
+    """Returns how long the pixels of a file may keep a core busy.
 
     JPEG 2000, the slowest format, takes 0.11 to 0.13 s a million pixels on one core of an AMD EPYC. A radiograph
     of 5 million gets 1.75 s, three times what it needs, one of 64 million 16.5 s, twice what it needs. It is the
@@ -135,7 +138,7 @@ def _answer(server: Connection) -> None:
     job, height, width, rule, seconds = json.loads(server.recv_bytes())
     data = server.recv_bytes()
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    _limit(0)
+    _limit(_HEADER_SECONDS)
     try:
         prepared = read(
             data,
@@ -143,7 +146,7 @@ def _answer(server: Connection) -> None:
             width,
             ResizeRule(rule),
             codecs=Codecs.ALL,
-            header_read=lambda rows, columns: _limit(rows * columns),
+            header_read=lambda rows, columns: _limit(seconds_for(rows * columns)),
         )
         answer, pixels = _described(prepared), prepared.pixels.tobytes()
     except CanicorError as error:
@@ -169,9 +172,9 @@ def _confine() -> None:
         resource.setrlimit(kind, (0, 0))
 
 
-def _limit(pixels: int) -> None:
-    """Has this process ended (SIGPROF) once it has been busy too long from now."""
-    signal.setitimer(signal.ITIMER_PROF, seconds_for(pixels))
+def _limit(seconds: float) -> None:
+    """Has this process ended (SIGPROF) once it has been busy for so long from now."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _described(prepared: Prepared) -> dict[str, Any]:
