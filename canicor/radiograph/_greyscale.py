@@ -50,7 +50,8 @@ def _values(dataset: Dataset, stored: NDArray[Any], low: int, high: int) -> NDAr
     if dataset.get("PixelPaddingValue") is None:
         return values
     there = np.zeros(len(values), dtype=np.bool_)
-    there[np.subtract(stored, low, dtype=np.int32)] = True
+    for row in stored:
+        there[np.subtract(row, low, dtype=np.int32)] = True
     return values[there]
 
 

@@ -19,6 +19,8 @@ _SMALLEST_SIDE = 32
 # pixel in a hundred.
 _GREY_TOLERANCE = 16
 _COLOURED_SHARE = 0.01
+# Cb and Cr so near to neutral put R, G and B no further apart than the tolerance.
+_SURELY_GREY = 5
 
 Size = Callable[[int, int, tuple[float, float]], tuple[int, int]]
 """(height, width, pixel aspect) of a radiograph as received -> (rows, columns) to resize it to."""
@@ -156,13 +158,20 @@ def grey(image: Image.Image) -> NDArray[np.uint8]:
     if image is not ycbcr:
         # Pillow rounds Y down, and so tells grey from grey.
         luma = image.convert("L")
-    # One number of 16 bits for both: looked up in half the time.
-    chroma = np.asarray(blue).astype(np.uint16)
-    chroma <<= 8
-    chroma |= np.asarray(red)
-    if np.mean(_COLOURED[chroma]) > _COLOURED_SHARE:
+    if _is_coloured(np.asarray(blue), np.asarray(red)):
         raise refusal("COLOUR_PHOTOGRAPH", "The image is in colour: send a radiograph, which is grey.")
     return np.asarray(luma)
+
+
+def _is_coloured(blue: NDArray[np.uint8], red: NDArray[np.uint8]) -> bool:
+    """Whether too many pixels of these Cb and Cr are coloured."""
+    if all(abs(int(end) - 128) <= _SURELY_GREY for one in (blue, red) for end in (one.min(), one.max())):
+        return False
+    # One number of 16 bits for both: looked up in half the time.
+    chroma = blue.astype(np.uint16)
+    chroma <<= 8
+    chroma |= red
+    return bool(np.mean(_COLOURED[chroma]) > _COLOURED_SHARE)
 
 
 def _coloured() -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from canicor.errors import BY_STATUS, CanicorError
+from canicor.errors import BY_STATUS, CanicorError, InvalidArgument
 from canicor.model_input import Placement, Prepared, ResizeRule, read
 from canicor.radiograph import Codecs, View
 
@@ -28,6 +28,9 @@ MEMORY_BYTES = 2 * 2**30
 
 _SECONDS = 0.5
 _SECONDS_PER_PIXEL = 0.25e-6
+
+_HEADER_SECONDS = 1.5
+"""Of a core, until the size is known: three times what inflating 64 million pixels of 16 bits takes."""
 
 # An answer is a line of JSON, whose longest part is a sentence, and the pixels where there are any.
 _HEAD_BYTES = 4096
@@ -47,13 +50,23 @@ class Ended(Exception):
 
 
 def seconds_for(pixels: int) -> float:
-    """Returns how long a file of so many pixels may keep a core busy.
+    """Returns how long the pixels of a file may keep a core busy.
 
     JPEG 2000, the slowest format, takes 0.11 to 0.13 s a million pixels on one core of an AMD EPYC. A radiograph
     of 5 million gets 1.75 s, three times what it needs, one of 64 million 16.5 s, twice what it needs. It is the
     core's time: load on the machine makes no good file a bad one.
     """
     return _SECONDS + _SECONDS_PER_PIXEL * pixels
+
+
+def failure() -> InvalidArgument:
+    """Returns the error for a file that its decoder fails over."""
+    return InvalidArgument(
+        "The file makes its decoder fail, or takes far longer than an intact one of its size: "
+        "send it again, whole, as it was written.",
+        reason="DECODER_FAILED",
+        field="image",
+    )
 
 
 def ask(decoder: Connection, data: bytes, height: int, width: int, rule: ResizeRule, seconds: float) -> Prepared:
@@ -125,7 +138,7 @@ def _answer(server: Connection) -> None:
     job, height, width, rule, seconds = json.loads(server.recv_bytes())
     data = server.recv_bytes()
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    _limit(0)
+    _limit(_HEADER_SECONDS)
     try:
         prepared = read(
             data,
@@ -133,11 +146,13 @@ def _answer(server: Connection) -> None:
             width,
             ResizeRule(rule),
             codecs=Codecs.ALL,
-            header_read=lambda rows, columns: _limit(rows * columns),
+            header_read=lambda rows, columns: _limit(seconds_for(rows * columns)),
         )
         answer, pixels = _described(prepared), prepared.pixels.tobytes()
     except CanicorError as error:
         answer, pixels = _refused(error), b""
+    except Exception:
+        answer, pixels = _refused(failure()), b""
     for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
     server.send_bytes(json.dumps({"job": job, **answer}).encode() + b"\n" + pixels)
@@ -157,9 +172,9 @@ def _confine() -> None:
         resource.setrlimit(kind, (0, 0))
 
 
-def _limit(pixels: int) -> None:
-    """Has this process ended (SIGPROF) once it has been busy too long from now."""
-    signal.setitimer(signal.ITIMER_PROF, seconds_for(pixels))
+def _limit(seconds: float) -> None:
+    """Has this process ended (SIGPROF) once it has been busy for so long from now."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _described(prepared: Prepared) -> dict[str, Any]:

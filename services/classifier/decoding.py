@@ -6,6 +6,7 @@ DICOM, where they have a short header. Everything else goes to processes that ma
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import TypeAlias
 import structlog
 
 from canicor.bundle import InputSpec
-from canicor.errors import CanicorError, DeadlineExceeded, InvalidArgument
+from canicor.errors import CanicorError, DeadlineExceeded, Unavailable
 from canicor.model_input import Prepared, read
 from canicor.radiograph import Codecs, Unbounded
 from services.classifier import decoder
@@ -27,8 +28,10 @@ from services.classifier import decoder
 # A caller without a deadline waits no longer than this: several times what the largest file takes.
 _LONGEST_SECONDS = 120.0
 
-# Whatever is forked must run no thread, and a decoder has one core.
+# What forks must run no other thread, and a decoder is to use one core.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# Of the server's environment decoders get what starts Python, none of its secrets.
+_ENVIRONMENT = re.compile(r"PATH|LANG|LC_.*|LD_.*|PYTHON.*")
 
 # A timer of none would never ring.
 _SHORTEST_SECONDS = 1e-3
@@ -59,7 +62,8 @@ class Decoders:
         self._idle: queue.LifoQueue[_Decoder] = queue.LifoQueue()
         self._program: _Program | None = None
         self._starting = threading.Lock()
-        threading.Thread(target=self._start, args=(None,), name="start decoders", daemon=True).start()
+        self._background = threading.Thread(target=self._start, args=(None,), name="start decoders")
+        self._background.start()
 
     def read(self, data: bytes, spec: InputSpec, seconds: float) -> Prepared:
         """Decodes a radiograph for a model.
@@ -72,7 +76,7 @@ class Decoders:
         Raises:
             CanicorError: As `canicor.radiograph.decode`; InvalidArgument DECODER_FAILED where a decoder crashed
                 over the file or was busy for far longer than its size explains (`decoder.seconds_for`);
-                DeadlineExceeded where the seconds have passed.
+                DeadlineExceeded where the seconds have passed; Unavailable where no decoder stays up.
         """
         try:
             return read(data, spec.height, spec.width, spec.resize, codecs=Codecs.BOUNDED)
@@ -81,6 +85,7 @@ class Decoders:
 
     def close(self) -> None:
         """Ends the processes; no `read` may be under way."""
+        self._background.join()
         with self._starting:
             self._stop()
 
@@ -92,25 +97,34 @@ class Decoders:
             try:
                 prepared = decoder.ask(one.connection, data, spec.height, spec.width, spec.resize, left)
             except CanicorError:
-                self._idle.put(one)
+                self._put_back(one)
                 raise
             except decoder.Ended as ended:
-                self._idle.put(one)
+                self._put_back(one)
                 if last or ended.signal != signal.SIGKILL:
                     raise _explained(ended) from None
             except Exception:
                 one.connection.close()
                 self._start(one.program)
             else:
-                self._idle.put(one)
+                self._put_back(one)
                 return prepared
-        raise _failed()
+        raise Unavailable("The decoders do not stay up: the server's log says more.", reason="NO_DECODER")
 
     def _taken(self, end: float) -> _Decoder:
+        if self._program is None:
+            self._start(None)
         try:
             return self._idle.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
             raise _deadline_exceeded() from None
+
+    def _put_back(self, one: _Decoder) -> None:
+        with self._starting:
+            if one.program is self._program:
+                self._idle.put(one)
+            else:
+                one.connection.close()
 
     def _start(self, instead_of: _Program | None) -> None:
         """Starts the decoders, unless another thread has done so."""
@@ -127,7 +141,10 @@ class Decoders:
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD},
+                env={
+                    **{name: text for name, text in os.environ.items() if _ENVIRONMENT.fullmatch(name)},
+                    **_ONE_THREAD,
+                },
             )
             for ours, theirs in pairs:
                 theirs.close()
@@ -140,23 +157,15 @@ class Decoders:
         if self._program:
             self._program.kill()
             self._program.wait()
+            self._program = None
 
 
 def _explained(ended: decoder.Ended) -> CanicorError:
     if ended.signal == signal.SIGALRM:
         return _deadline_exceeded()
     _log.warning("a decoder ended over a file", signal=ended.signal)
-    return _failed()
+    return decoder.failure()
 
 
 def _deadline_exceeded() -> DeadlineExceeded:
     return DeadlineExceeded("The deadline passed before this radiograph was decoded.", reason="DEADLINE")
-
-
-def _failed() -> InvalidArgument:
-    return InvalidArgument(
-        "The file makes its decoder fail, or takes far longer than an intact one of its size: "
-        "send it again, whole, as it was written.",
-        reason="DECODER_FAILED",
-        field="image",
-    )

@@ -145,13 +145,27 @@ def test_gives_up_when_the_caller_does(decoders: Decoders) -> None:
 
 
 def children(process: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return [int(one) for task in tasks for one in (task / "children").read_text().split()]
+
+
+def forking_program() -> int:
+    (program,) = [one for one in children(os.getpid()) if "decoder" in Path(f"/proc/{one}/cmdline").read_text()]
+    return program
+
+
+def test_decoders_know_none_of_the_servers_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANICOR_TOKEN", "secret")
+    made = Decoders(1)
+    assert is_read(made, KINDS["PNG"]())
+    assert b"secret" not in Path(f"/proc/{forking_program()}/environ").read_bytes()
+    made.close()
 
 
 @pytest.mark.parametrize("which", ["decoder", "what forks it", "both"])
 def test_survives_the_death_of_its_processes(decoders: Decoders, which: str) -> None:
     assert is_read(decoders, KINDS["PNG"]())
-    (program,) = [one for one in children(os.getpid()) if "decoder" in Path(f"/proc/{one}/cmdline").read_text()]
+    program = forking_program()
     (decoder,) = children(program)
     if which != "what forks it":
         os.kill(decoder, signal.SIGKILL)
