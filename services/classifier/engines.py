@@ -4,15 +4,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canicor.bundle import FP16_FILE, INPUT, INT8_FILE, MODEL_FILE
 from canicor.onnx_runtime import CPU, CUDA, TENSORRT, InferenceSession, installed_providers, open_session
+from services.classifier import openvino_runtime
 
 Outputs = dict[str, NDArray[np.float32]]
 """A graph's outputs by name, [N, ...]."""
@@ -99,11 +98,7 @@ class OpenVino(Engine):
 
     def available(self) -> bool:
         """Returns whether OpenVINO is installed, and the CPU computes in this number format."""
-        if find_spec("openvino") is None:
-            return False
-        return self.precision == "f32" or self.precision.upper() in _openvino().get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        )
+        return openvino_runtime.computes_in(self.precision)
 
     def open(self, graph: bytes, threads: int, at_once: int) -> Runner:
         """Loads a graph; see `Engine.open`."""
@@ -155,27 +150,10 @@ class _BoundSession:
 
 
 class _CompiledModel:
-    """Takes one image at a time: with the shape known, OpenVINO plans memory and layouts once."""
+    """Takes one image at a time."""
 
     def __init__(self, graph: bytes, precision: str, threads: int, at_once: int) -> None:
-        import openvino
-        from openvino import properties
-        from openvino.properties import hint
-
-        model = _openvino().read_model(graph)
-        _, height, width = model.input(INPUT).partial_shape
-        model.reshape({INPUT: [1, height, width]})
-        self._compiled = _openvino().compile_model(
-            model,
-            "CPU",
-            {
-                hint.inference_precision: getattr(openvino.Type, precision),
-                properties.inference_num_threads: threads * at_once,
-                properties.num_streams: at_once,
-                # Pinned threads of several models would share one core while others idle.
-                hint.enable_cpu_pinning: False,
-            },
-        )
+        self._compiled = openvino_runtime.compiled(graph, INPUT, precision, threads, at_once)
         self._of_thread = threading.local()
         self.names = [output.get_any_name() for output in self._compiled.outputs]
 
@@ -189,11 +167,4 @@ class _CompiledModel:
             self._of_thread.request = self._compiled.create_infer_request()
         request = self._of_thread.request
         request.infer({INPUT: image}, share_inputs=True)
-        return {name: np.array(request.get_tensor(name).data, dtype=np.float32) for name in names}
-
-
-@cache
-def _openvino() -> Any:  # noqa: ANN401 - its types are known only where it is installed
-    import openvino
-
-    return openvino.Core()
+        return {name: openvino_runtime.output(request, name) for name in names}
