@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from torch import nn
 
-from canicor.bundle import DISTANCE, INPUT, BundleInfo, Metric, ModelKind
+from canicor.bundle import DISTANCE, INPUT, OUTPUTS, BundleInfo, Metric, ModelKind, Predictions
 from canicor.errors import FailedPrecondition
 from canicor.onnx_runtime import open_session
 from canicor.vhs import BAND_NOTICE
@@ -21,12 +22,15 @@ from training.served import NAMES
 OPSET = 18
 """Run by every onnxruntime since 1.14; the graph needs nothing newer."""
 
+PREDICTED = 8
+"""Images whose predictions go with a bundle: a server runs them each time that it loads it."""
+
 TOLERANCE = 1e-3
 """Largest difference between ONNX and torch."""
 
 
-def to_onnx(served: nn.Module, kind: ModelKind, height: int, width: int) -> bytes:
-    """Exports what is served, in inference mode: `images` uint8 [N, height, width] with any N -> `NAMES`."""
+def to_onnx(served: nn.Module, names: Sequence[str], height: int, width: int) -> bytes:
+    """Exports what is served, in inference mode: `images` uint8 [N, height, width] with any N -> its outputs."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that replaces this one needs onnxscript and unrolls nothing that these graphs hold.
@@ -38,8 +42,8 @@ def to_onnx(served: nn.Module, kind: ModelKind, height: int, width: int) -> byte
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(NAMES[kind]),
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *NAMES[kind])},
+            output_names=list(names),
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *names)},
         )
     return buffer.getvalue()
 
@@ -68,6 +72,14 @@ def check_parity(model: bytes, served: nn.Module, kind: ModelKind, images: Image
             reason="EXPORT_DIFFERS",
         )
     return difference
+
+
+def predictions(model: bytes, kind: ModelKind, images: Images) -> Predictions:
+    """Returns what an ONNX file says of the first `PREDICTED` images, one by one as a server asks."""
+    session, some = open_session(model), images.pixels[:PREDICTED]
+    said = [session.run(list(OUTPUTS[kind]), {INPUT: image[np.newaxis]}) for image in some]
+    outputs = (np.concatenate(parts) for parts in zip(*said, strict=True))
+    return Predictions(some, dict(zip(OUTPUTS[kind], outputs, strict=True)))
 
 
 def card(

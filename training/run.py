@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from canicor.bundle import DISTANCE, Alias, BundleInfo, InputSpec, Limits, Metric, ModelKind, ModelRepository
+from canicor.bundle import (
+    DISTANCE,
+    Alias,
+    BundleInfo,
+    InputSpec,
+    Limits,
+    Metric,
+    ModelKind,
+    ModelRepository,
+    Predictions,
+)
 from canicor.errors import InvalidArgument
 from canicor.manifest import Row, digest
 from canicor.monitoring import output_features
@@ -45,16 +55,18 @@ class Candidate:
         info: `bundle.json`.
         model: `model.onnx`, the bytes.
         card: `card.md`.
+        predictions: What the model says of some validation images.
     """
 
     name: str
     info: BundleInfo
     model: bytes
     card: str
+    predictions: Predictions
 
     def push(self, repository: ModelRepository) -> str:
         """Writes it, puts it into production, and returns its version."""
-        version = repository.push(self.name, self.info, self.model, self.card)
+        version = repository.push(self.name, self.info, self.model, self.card, predictions=self.predictions)
         repository.set_alias(self.name, Alias.PRODUCTION, version)
         return version
 
@@ -216,7 +228,7 @@ def _candidate(
         distances: [N], of the test images.
     """
     spec, dataset, plan = material.spec, material.dataset, material.plan
-    model = export.to_onnx(served, kind, spec.height, spec.width)
+    model = export.to_onnx(served, NAMES[kind], spec.height, spec.width)
     difference = export.check_parity(model, served, kind, dataset.validation)
     strange = evaluation.predict(served, material.impostors.pixels)[NAMES[kind].index(DISTANCE)]
     refused = _refused(distances, strange, material.impostors.kinds, fitted["limits"].max_distance)
@@ -236,7 +248,8 @@ def _candidate(
     )
     name = plan.name_of(kind)
     counts = {one: len(getattr(dataset, one)) for one in SPLITS}
-    return Candidate(name, info, model, export.card(name, info, counts, difference, refused))
+    card = export.card(name, info, counts, difference, refused)
+    return Candidate(name, info, model, card, export.predictions(model, kind, dataset.validation))
 
 
 def _refused(

@@ -12,7 +12,7 @@ from training.augmentation import Strength
 from training.dataset import Images
 from training.distance import FeatureDistance
 from training.network import ClassNetwork, KeyPointNetwork
-from training.served import ServedClasses, ServedKeyPoints
+from training.served import NAMES, ServedClasses, ServedKeyPoints
 
 IMAGES = Images(
     rows=(),
@@ -36,13 +36,13 @@ def served(kind: ModelKind, seed: int = 0) -> nn.Module:
 @pytest.mark.parametrize("kind", ModelKind)
 def test_onnx_answers_as_torch_does(kind: ModelKind) -> None:
     trained = served(kind)
-    model = export.to_onnx(trained, kind, height=64, width=96)
+    model = export.to_onnx(trained, NAMES[kind], height=64, width=96)
     assert export.check_parity(model, trained, kind, IMAGES) <= 1e-4
 
 
 @pytest.mark.parametrize("kind", ModelKind)
 def test_another_model_is_refused(kind: ModelKind) -> None:
-    model = export.to_onnx(served(kind), kind, height=64, width=96)
+    model = export.to_onnx(served(kind), NAMES[kind], height=64, width=96)
     with pytest.raises(FailedPrecondition, match="differs from the trained one"):
         export.check_parity(model, served(kind, seed=1), kind, IMAGES)
 
@@ -50,7 +50,7 @@ def test_another_model_is_refused(kind: ModelKind) -> None:
 @pytest.mark.parametrize("kind", ModelKind)
 def test_another_distance_alone_is_refused(kind: ModelKind) -> None:
     trained = served(kind)
-    model = export.to_onnx(trained, kind, height=64, width=96)
+    model = export.to_onnx(trained, NAMES[kind], height=64, width=96)
     with torch.no_grad():
         trained.distance.whitening.mul_(1.01)
     with pytest.raises(FailedPrecondition, match="differs from the trained one"):
@@ -60,7 +60,7 @@ def test_another_distance_alone_is_refused(kind: ModelKind) -> None:
 def test_no_number_is_refused() -> None:
     kind = ModelKind.KEYPOINTS
     broken = served(kind)
-    model = export.to_onnx(broken, kind, height=64, width=96)
+    model = export.to_onnx(broken, NAMES[kind], height=64, width=96)
     with torch.no_grad():
         next(broken.parameters()).fill_(torch.nan)
     with pytest.raises(FailedPrecondition):

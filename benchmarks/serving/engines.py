@@ -1,4 +1,4 @@
-"""EfficientNetB7 at 600 with the study's head, by every engine of this machine: `python benchmarks/engines.py`.
+"""EfficientNetB7 at 600 with the study's head, by every engine: `python benchmarks/serving/engines.py`.
 
 The network has random weights, with batch statistics of phantoms and an output fitted to their classes, so that
 its answers differ from image to image as a trained network's do. Seconds are medians over rounds in which each

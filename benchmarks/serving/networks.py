@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from canicor.bundle import ModelKind
+from canicor.bundle import OUTPUTS, ModelKind
 from canicor.phantom import draw
 from canicor.vhs import HEART_SIZES, measure
 
@@ -24,7 +24,7 @@ def efficientnet(name: str, side: int, head: int) -> bytes:
     import torch
     from torch import Tensor, nn
 
-    from training.export import Probabilities, to_onnx
+    from training.export import to_onnx
 
     class Grey(nn.Module):
         def __init__(self) -> None:
@@ -39,8 +39,8 @@ def efficientnet(name: str, side: int, head: int) -> bytes:
             return features
 
         def forward(self, images: Tensor) -> Tensor:
-            logits: Tensor = self.last(self.features(images))
-            return logits
+            probabilities: Tensor = self.last(self.features(images)).softmax(-1)
+            return probabilities
 
     torch.manual_seed(0)
     network = Grey()
@@ -62,7 +62,7 @@ def efficientnet(name: str, side: int, head: int) -> bytes:
         network.eval()
         features = torch.cat([network.features(batch) for batch in batches])
         _fit(network.last, features, classes)
-    return to_onnx(Probabilities(network, 1.0).eval(), ModelKind.CLASSIFIER, side, side)
+    return to_onnx(network, list(OUTPUTS[ModelKind.CLASSIFIER]), side, side)
 
 
 def _fit(last: "nn.Linear", features: "Tensor", classes: "Tensor") -> None:  # type: ignore[name-defined]  # noqa: F821
