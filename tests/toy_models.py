@@ -60,6 +60,28 @@ def push(
     return version
 
 
+def heavy_keypoints_model(megabytes: int) -> bytes:
+    """As `keypoints_model`, with weights that take so much memory and change nothing."""
+    model = onnx.load_from_string(keypoints_model())
+    weights = np.ones((1, megabytes * 2**18), np.float32)
+    nodes = [
+        helper.make_node("Reshape", ["nothing", "column"], ["column_of_nothing"]),
+        helper.make_node("MatMul", ["column_of_nothing", "weights"], ["much_of_nothing"]),
+        helper.make_node("ReduceMean", ["much_of_nothing", "last_axis"], ["heavy_nothing"], keepdims=0),
+    ]
+    graph = model.graph
+    for node in graph.node:
+        if node.op_type == "Reshape":
+            node.input[0] = "heavy_nothing"
+    position = 1 + [node.output[0] for node in graph.node].index("nothing")
+    for node in reversed(nodes):
+        graph.node.insert(position, node)
+    constants = {"weights": weights, "column": np.array([-1, 1], np.int64), "last_axis": np.array([1], np.int64)}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
 def predicted(points: ArrayLike = NORMAL_HEART, peak: float = 0.9) -> Predictions:
     """What `keypoints_model` says of two pictures."""
     images = np.random.default_rng(0).integers(0, 255, (2, HEIGHT, WIDTH), np.uint8)

@@ -1,6 +1,7 @@
 """The models that this server knows: loaded by alias, swapped without a gap, refused where they are bad."""
 
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from canicor.errors import CanicorError, DataLoss, FailedPrecondition, NotFound
 from services.classifier.engines import Engine
 from services.classifier.metrics import MODEL_INFO, RELOADS
 from services.classifier.model import Model
+from services.runtime.memory import give_back
 
 _log = structlog.get_logger("canicor.models")
 
@@ -104,6 +106,7 @@ class Models:
         self._refused: dict[tuple[str, str], str] = {}
         self._changed: dict[tuple[str, str], datetime] = {}
         self._pinned: set[tuple[str, str]] = set()
+        self._dropped: list[weakref.ref[Model]] = []
         self._changing = threading.Lock()
 
     def get(self, reference: str = "") -> Model:
@@ -157,6 +160,7 @@ class Models:
         A version that can't be loaded is refused, logged once, and the one before stays.
         """
         with self._changing:
+            self._give_back()
             for name in self._repository.names():
                 self._follow_one(name)
 
@@ -305,8 +309,16 @@ class Models:
         loaded = dict(self._known.loaded)
         model = loaded.pop((name, version))
         self._known = replace(self._known, loaded=loaded)
+        self._dropped.append(weakref.ref(model))
         self._changed[name, version] = datetime.now(UTC)
         MODEL_INFO.remove(name, version, model.engine)
+
+    def _give_back(self) -> None:
+        """Hands the memory of dropped models to the system, once the last request that used one has ended."""
+        still_used = [dropped for dropped in self._dropped if dropped() is not None]
+        if len(still_used) < len(self._dropped):
+            give_back()
+        self._dropped = still_used
 
     def _status(self, name: str, version: str) -> Status:
         key = (name, version)

@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import io
 import json
+import re
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -514,6 +515,24 @@ class TestModelLifeCycle:
         assert classifier.classify(picture).model.version == "1"
         admin.SetAlias(admin_pb.SetAliasRequest(model=second, alias="production"))
         assert classifier.classify(picture).model.version == "3"
+
+    def test_frees_what_it_no_longer_serves(
+        self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
+    ) -> None:
+        def resident_megabytes() -> float:
+            status = Path(f"/proc/{server.process.pid}/status").read_text()
+            return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+        def serve_heavy_one() -> None:
+            version = toy_models.push(repository, heavy)
+            until(lambda: classifier.classify(picture).model.version == version)
+
+        heavy = toy_models.heavy_keypoints_model(64)
+        serve_heavy_one()
+        with_one = resident_megabytes()
+        for _ in range(4):
+            serve_heavy_one()
+        until(lambda: bool(classifier.models()) and resident_megabytes() < with_one + 96)
 
     def test_refuses_what_is_too_slow(self, serve: Serve, repository: ModelRepository, picture: bytes) -> None:
         toy_models.push(repository)
