@@ -27,10 +27,6 @@ from canicor.vhs import HEART_SIZES, VERTEBRAE_SPANNED, HeartSize
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.md"
 PREDICTIONS_FILE = "predictions.npz"
-INT8_FILE = "model.int8.onnx"
-"""The graph with weights and activations in 8 bits, calibrated on training images."""
-FP16_FILE = "model.fp16.onnx"
-"""The graph in 16-bit floats, for GPUs."""
 INFO_FILE = "bundle.json"
 ALIASES_FILE = "aliases.json"
 
@@ -43,6 +39,22 @@ class ModelKind(StrEnum):
     CLASSIFIER = "classifier"
     KEYPOINTS = "keypoints"
 
+
+class NumberFormat(StrEnum):
+    """What a bundle's graph may also be there in, beside 32-bit floats."""
+
+    INT8 = "int8"
+    """Weights and activations in 8 bits, calibrated on training images."""
+    FP16 = "fp16"
+    """16-bit floats, for GPUs."""
+
+    @property
+    def file(self) -> str:
+        """Its file in the bundle."""
+        return f"model.{self}.onnx"
+
+
+INT8_FILE, FP16_FILE = NumberFormat.INT8.file, NumberFormat.FP16.file
 
 INPUT = "images"
 """The graph's input: uint8 [N, height, width]."""

@@ -1,6 +1,6 @@
 """One training run: a manifest's rows -> bundles, ready to be pushed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from canicor.bundle import (
     Metric,
     ModelKind,
     ModelRepository,
+    NumberFormat,
     Predictions,
 )
 from canicor.errors import InvalidArgument
@@ -29,6 +30,7 @@ from training.dataset import RESIZE, SPLITS, Dataset, Progress, split
 from training.distance import FeatureDistance
 from training.impostors import KINDS, Impostors
 from training.network import STRIDE, ClassNetwork, KeyPointNetwork
+from training.number_formats import variants
 from training.reference import reference
 from training.served import NAMES, ServedClasses, ServedKeyPoints
 
@@ -56,6 +58,7 @@ class Candidate:
         model: `model.onnx`, the bytes.
         card: `card.md`.
         predictions: What the model says of some validation images.
+        variants: The model in other number formats, by file.
     """
 
     name: str
@@ -63,10 +66,18 @@ class Candidate:
     model: bytes
     card: str
     predictions: Predictions
+    variants: Mapping[str, bytes]
 
     def push(self, repository: ModelRepository) -> str:
         """Writes it, puts it into production, and returns its version."""
-        version = repository.push(self.name, self.info, self.model, self.card, predictions=self.predictions)
+        version = repository.push(
+            self.name,
+            self.info,
+            self.model,
+            self.card,
+            variants=self.variants,
+            predictions=self.predictions,
+        )
         repository.set_alias(self.name, Alias.PRODUCTION, version)
         return version
 
@@ -81,6 +92,7 @@ class Plan:
         size: Width of the input in pixels, a multiple of `STRIDE`.
         epochs: Of every model; `EPOCHS` where None.
         prefix: Start of the models' names.
+        formats: Number formats to make beside 32-bit floats; kept where they do no worse.
     """
 
     kinds: Sequence[ModelKind]
@@ -88,6 +100,7 @@ class Plan:
     size: int
     epochs: int | None
     prefix: str
+    formats: Sequence[NumberFormat] = ()
 
     def name_of(self, kind: ModelKind) -> str:
         """Returns the name of the model of a kind."""
@@ -249,7 +262,8 @@ def _candidate(
     name = plan.name_of(kind)
     counts = {one: len(getattr(dataset, one)) for one in SPLITS}
     card = export.card(name, info, counts, difference, refused)
-    return Candidate(name, info, model, card, export.predictions(model, kind, dataset.validation))
+    predictions = export.predictions(model, kind, dataset.validation)
+    return Candidate(name, info, model, card, predictions, variants(model, kind, plan.formats, dataset, plan.seed))
 
 
 def _refused(

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from canicor import manifest, phantom
-from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository
+from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository, NumberFormat
 from canicor.errors import CanicorError, DataLoss, InvalidArgument, NotFound
 from canicor.manifest import Origin, Row
 from canicor.monitoring import FEATURES
@@ -23,6 +23,8 @@ from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
 from canicor.store import Store, file_url
 from canicor.vhs import HEART_SIZES, heart_size
+from services.classifier.engines import ENGINES
+from services.classifier.model import Model
 from training.commands import app
 from training.impostors import KINDS
 
@@ -83,7 +85,7 @@ def trained(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as environment:
         folder = tmp_path_factory.mktemp("trained")
         environment.setenv("CANICOR_HOME", str(folder))
-        out = run("fit", write_manifest(folder, rows), "--epochs", "2", "--size", "96", "--json")
+        out = run("fit", write_manifest(folder, rows), "--epochs", "2", "--size", "96", "--json", "--number-format", "fp16")
         yield json.loads(out), ModelRepository(file_url(folder / "models"))
 
 
@@ -107,6 +109,18 @@ def test_both_models_come_out_with_figures(trained: tuple[dict, ModelRepository]
     assert key_points.kind is ModelKind.KEYPOINTS
     assert key_points.vhs_half_width > 0
     assert 0 < key_points.limits.min_peak < 1
+
+
+def test_the_bundles_hold_what_a_server_needs_to_choose_an_engine(
+    trained: tuple[dict, ModelRepository],
+) -> None:
+    _, repository = trained
+    for name in repository.names():
+        bundle = repository.read(name, "1", {NumberFormat.FP16.file})
+        assert bundle.predictions is not None
+        model = Model(bundle, [ENGINES["onnxruntime-fp32"], ENGINES["openvino-fp32"]], 1, 10)
+        assert model.plan.engine.exact
+        assert set(bundle.variants) == {NumberFormat.FP16.file}
 
 
 def test_the_bundles_answer_any_number_of_images(trained: tuple[dict, ModelRepository]) -> None:
