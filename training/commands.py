@@ -46,7 +46,8 @@ def fit(
     size: Annotated[int, typer.Option(help="Width of the models' input in pixels, a multiple of 32.")] = _SIZE,
     name_prefix: Annotated[str, typer.Option(help="Start of the models' names.")] = "vhs",
     number_format: Annotated[
-        list[NumberFormat] | None, typer.Option(help="Also make the models in this format, and keep it if no worse.")
+        list[NumberFormat] | None,
+        typer.Option(help="Also make the models in this format, and keep it if no worse."),
     ] = None,
     push: Annotated[bool, typer.Option(help="Push to the model repository, into production.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,

@@ -77,11 +77,13 @@ def running(
             raise NotRunning(f"did not start: {log.read_text(errors='replace')[-2000:]}")
         yield process.pid
     finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        _kill_strangers()
-        process.wait()
+        try:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+        finally:
+            _kill_strangers()
+            process.wait()
 
 
 async def _comes_to_answer(process: subprocess.Popen[bytes], answers: Callable[[], Awaitable[object]]) -> bool:

@@ -157,11 +157,17 @@ class Models:
     def follow(self) -> None:
         """Brings what is served into line with the repository's aliases.
 
-        A version that can't be loaded is refused, logged once, and the one before stays.
+        A version that can't be loaded is refused, logged once, and the one before stays; so do all where the
+        repository can't be read.
         """
         with self._changing:
             self._give_back()
-            for name in self._repository.names():
+            try:
+                names = self._repository.names()
+            except CanicorError as error:
+                _log.error("repository unreadable", error=error.message)
+                return
+            for name in names:
                 self._follow_one(name)
 
     def load(self, name: str, version: str) -> Model:

@@ -534,6 +534,20 @@ class TestModelLifeCycle:
             serve_heavy_one()
         until(lambda: bool(classifier.models()) and resident_megabytes() < with_one + 96)
 
+    def test_outlasts_a_repository_that_does_not_answer(
+        self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
+    ) -> None:
+        models, away = server.home / "models", server.home / "away"
+        models.rename(away)
+        models.write_text("no folder")
+        until(lambda: "repository unreadable" in server.log.read_text())
+        assert classifier.classify(picture).model.version == "1"
+
+        models.unlink()
+        away.rename(models)
+        toy_models.push(repository)
+        until(lambda: classifier.classify(picture).model.version == "2")
+
     def test_refuses_what_is_too_slow(self, serve: Serve, repository: ModelRepository, picture: bytes) -> None:
         toy_models.push(repository)
         server = serve("classifier", CANICOR_SLOWEST_INFERENCE="1e-9")

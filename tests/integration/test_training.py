@@ -85,7 +85,17 @@ def trained(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as environment:
         folder = tmp_path_factory.mktemp("trained")
         environment.setenv("CANICOR_HOME", str(folder))
-        out = run("fit", write_manifest(folder, rows), "--epochs", "2", "--size", "96", "--json", "--number-format", "fp16")
+        out = run(
+            "fit",
+            write_manifest(folder, rows),
+            "--epochs",
+            "2",
+            "--size",
+            "96",
+            "--json",
+            "--number-format",
+            "fp16",
+        )
         yield json.loads(out), ModelRepository(file_url(folder / "models"))
 
 

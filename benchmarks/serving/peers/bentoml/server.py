@@ -11,9 +11,11 @@ from benchmarks.serving.raw import raw
 MODEL = "BENCHMARK_MODEL"
 
 
+# A process a core gave a fifth more answers than one process with two threads. What only costs is off. Bytes as the
+# only argument, without a name, are the body itself; a Path would be a file on disk.
 @bentoml.service(
-    workers=int(os.environ.get("WORKERS", "2")),
-    threads=int(os.environ.get("THREADS", "1")),
+    workers=2,
+    threads=1,
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
 )
@@ -31,18 +33,8 @@ class Api:
 
 if __name__ == "__main__":
     host, _, port = sys.argv[2].rpartition(":")
-    environment = {**os.environ, MODEL: sys.argv[1], "BENTOML_DO_NOT_TRACK": "True"}
-    bento = str(Path(sys.executable).with_name("bentoml"))
-    command = [
-        bento,
-        "serve",
-        "server:Api",
-        "--host",
-        host,
-        "--port",
-        port,
-        "--working-dir",
-        str(Path(__file__).parent),
-    ]
+    home = {"BENTOML_HOME": str(Path(sys.argv[1]).with_name("bentoml")), "BENTOML_DO_NOT_TRACK": "True"}
+    bento, folder = Path(sys.executable).with_name("bentoml"), Path(__file__).parent
+    command = f"{bento} serve server:Api --host {host} --port {port} --working-dir {folder}".split()
     # Becomes the server, so that a signal to this process is one to it.
-    os.execvpe(bento, command, environment)  # noqa: S606
+    os.execve(bento, command, {**os.environ, **home, MODEL: sys.argv[1]})  # noqa: S606

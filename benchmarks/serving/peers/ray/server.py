@@ -5,9 +5,11 @@ import signal
 import sys
 from pathlib import Path
 
-# Before the import: Ray would report how it is used to its makers.
+# Before the import: without them Ray reports to its makers how it is used, leaves a token in the home folder, and
+# answers a tenth fewer requests.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"
 
 import grpc
 import numpy as np
@@ -32,11 +34,8 @@ def add_classifier(servicer: object, server: grpc.aio.Server) -> None:
     )
 
 
-@serve.deployment(
-    num_replicas=int(os.environ.get("REPLICAS", "2")),
-    ray_actor_options={"num_cpus": 1},
-    max_ongoing_requests=int(os.environ.get("ONGOING", "5")),
-)
+# A replica a core. Of 32 clients the default of 5 requests each leaves most to be held back by the proxy.
+@serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=100)
 class Api:
     """Gives the three probabilities of one file."""
 
