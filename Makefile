@@ -31,7 +31,10 @@ protos-check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/phantom.py
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python -m benchmarks.hostile_files
 	$(BIN)/python benchmarks/real_thumbnails.py
+	$(BIN)/python benchmarks/out_of_distribution.py
+	$(BIN)/python benchmarks/trust.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -39,11 +39,10 @@ def measured_by(model: Bundle, files: list[Path]) -> NDArray[np.float64]:
     spec = model.info.input
     found = []
     for file in files:
-        radiograph, pixels, placement = read(file.read_bytes(), spec.height, spec.width, spec.resize)
-        (points,) = session.run(["key_points"], {INPUT: pixels[np.newaxis]})
-        found.append(
-            measure(KeyPoints.from_array(placement.to_radiograph(points[0])), radiograph.pixel_aspect).vhs
-        )
+        radiograph = read(file.read_bytes(), spec.height, spec.width, spec.resize)
+        (points,) = session.run(["key_points"], {INPUT: radiograph.pixels[np.newaxis]})
+        key_points = KeyPoints.from_array(radiograph.placement.to_radiograph(points[0]))
+        found.append(measure(key_points, radiograph.pixel_aspect).vhs)
     return np.array(found)
 
 

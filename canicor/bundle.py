@@ -1,24 +1,32 @@
 """The model bundle: what a model repository holds, how it is written, checked and read.
 
-Layout: `NAME/VERSION/{model.onnx, bundle.json, card.md}` and `NAME/aliases.json`. A version exists once its
-`bundle.json` does, which is written last. Versions are whole numbers, counted up by `push`.
+Layout: `NAME/VERSION/{model.onnx, bundle.json, card.md}`, where there are some the same graph in other number
+formats and recorded predictions, and `NAME/aliases.json`. A version exists once its `bundle.json` does, which is
+written last. Versions are whole numbers, counted up by `push`.
 """
 
 import hashlib
+import io
 import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from canicor.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from canicor.model_input import ResizeRule
 from canicor.store import Store
-from canicor.vhs import HEART_SIZES, HeartSize
+from canicor.vhs import HEART_SIZES, VERTEBRAE_SPANNED, HeartSize
 
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.md"
+PREDICTIONS_FILE = "predictions.npz"
 INFO_FILE = "bundle.json"
 ALIASES_FILE = "aliases.json"
 
@@ -32,6 +40,22 @@ class ModelKind(StrEnum):
     KEYPOINTS = "keypoints"
 
 
+class NumberFormat(StrEnum):
+    """What a bundle's graph may also be there in, beside 32-bit floats."""
+
+    INT8 = "int8"
+    """Weights and activations in 8 bits, calibrated on training images."""
+    FP16 = "fp16"
+    """16-bit floats, for GPUs."""
+
+    @property
+    def file(self) -> str:
+        """Its file in the bundle."""
+        return f"model.{self}.onnx"
+
+
+INT8_FILE, FP16_FILE = NumberFormat.INT8.file, NumberFormat.FP16.file
+
 INPUT = "images"
 """The graph's input: uint8 [N, height, width]."""
 
@@ -42,16 +66,28 @@ OUTPUTS: dict[ModelKind, dict[str, tuple[int, ...]]] = {
 """The graph's outputs, float32 [N, ...], by kind: what follows N in the shape of each. `BundleInfo` says what they
 mean."""
 
+DISTANCE, HEAT_MAP = "distance", "heat_map"
+
+OPTIONAL_OUTPUTS: dict[str, tuple[int | None, ...]] = {DISTANCE: (), HEAT_MAP: (None, None)}
+"""What a graph of either kind may give beside, float32 [N, ...]; None is any size.
+
+`distance`: how far the picture's features lie from those of the training images, 0 or more, in standard
+deviations (Mahalanobis distance). `heat_map`: [N, rows, columns] from 0 to 1 over the whole of the model's input:
+where the key points are seen, or what spoke for the most probable class.
+"""
+
 
 class Alias(StrEnum):
     """The names under which versions are served."""
 
     PRODUCTION = "production"
     CANDIDATE = "candidate"
+    SHADOW = "shadow"
+    """Scored beside production, on the same radiographs, without answering."""
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Metric(_Record):
@@ -77,10 +113,45 @@ class Limits(_Record):
     Attributes:
         min_probability: Smallest probability of the best class that may stand, 0 to 1.
         min_peak: Smallest heat-map peak among the six points that may stand, 0 to 1 (key-point models).
+        max_distance: Largest `distance` that may stand; None where the graph does not give it.
     """
 
     min_probability: float = Field(0.0, ge=0, le=1)
     min_peak: float = Field(0.0, ge=0, le=1)
+    max_distance: float | None = Field(None, gt=0)
+
+
+class Histogram(_Record):
+    """How a feature is spread over images.
+
+    Attributes:
+        edges: Where one bin ends and the next begins, ascending. A value on an edge lies in the bin above it; the
+            first and the last bin are open.
+        shares: Of the images, by bin: one more than `edges`, and they sum to 1.
+    """
+
+    edges: tuple[float, ...] = Field(min_length=1)
+    shares: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(lower >= upper for lower, upper in pairwise(self.edges)):
+            raise ValueError("edges must ascend")
+        if len(self.shares) != len(self.edges) + 1 or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError("shares must be one more than edges, none negative, and sum to 1")
+        return self
+
+
+class Reference(_Record):
+    """What inputs and answers looked like on the validation split: what drift is measured against.
+
+    Attributes:
+        count: Images of the split.
+        features: By name, as `canicor.monitoring` names them.
+    """
+
+    count: int = Field(ge=1)
+    features: dict[str, Histogram]
 
 
 class BundleInfo(_Record):
@@ -92,11 +163,15 @@ class BundleInfo(_Record):
             [N, 6], the height of each heat map's peak from 0 to 1.
         temperature: Divides the logits inside the graph (classifier); 1 where nothing was fitted.
         coverage: What prediction sets and intervals state, fitted on validation images.
-        vhs_sigma: Standard deviation of the VHS error on validation images, in vertebrae (keypoints).
+        vhs_sigma: Root mean square of the VHS error on validation images, in vertebrae (keypoints).
         vhs_half_width: Half width of the VHS interval at `coverage`, in vertebrae (keypoints).
-        set_probability: Classes enter the prediction set, best first, until their probabilities reach this
-            (classifier).
-        metrics: By name, on the test split.
+        set_probability: A class is in the prediction set where those likelier than it have at most this
+            probability together (classifier); at 1 every class is.
+        tolerance: How far answers may lie from the recorded predictions, in the mean over images: in total
+            variation of the class probabilities (which bounds what their accuracy may change by), in vertebrae of
+            a key point, in the height of a peak.
+        reference: What drift is measured against; None where nothing was recorded.
+        metrics: By name, on the test split; `impostors_refused` on pictures that are no lateral thorax.
         training_origins: Where the training images came from: `real`, `generated`, `phantom`.
         training_run: Names the run that made it.
         files: SHA-256 of each other file of the bundle, by name.
@@ -112,6 +187,8 @@ class BundleInfo(_Record):
     vhs_half_width: float = Field(0.0, ge=0)
     set_probability: float = Field(0.9, gt=0, le=1)
     limits: Limits = Limits()
+    tolerance: float = Field(0.05, ge=0)
+    reference: Reference | None = None
     metrics: dict[str, Metric] = {}
     training_dataset_digest: str
     test_dataset_digest: str
@@ -119,6 +196,68 @@ class BundleInfo(_Record):
     training_run: str
     create_time: datetime
     files: dict[str, str] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """`predictions.npz`: what the graph said of some images when it was made.
+
+    A server holds what it is about to serve against them: a graph that came out wrong, and a runtime or number
+    format that changes its answers, are refused.
+
+    Attributes:
+        images: uint8 [K, height, width] of the model's input.
+        outputs: By name, as `OUTPUTS` says, float32 [K, ...].
+    """
+
+    images: NDArray[np.uint8]
+    outputs: Mapping[str, NDArray[np.float32]]
+
+    def to_bytes(self) -> bytes:
+        """Returns the file."""
+        file = io.BytesIO()
+        arrays: dict[str, Any] = {"images": self.images, **self.outputs}
+        np.savez_compressed(file, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, info: "BundleInfo") -> Self:
+        """Reads the file.
+
+        Raises:
+            ValueError: It does not hold what a bundle of this kind and input predicts.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                images, outputs = arrays["images"], {name: arrays[name] for name in OUTPUTS[info.kind]}
+        except Exception as error:
+            raise ValueError("no such arrays") from error
+        count = len(images) if images.ndim else 0
+        expected = {name: (count, *shape) for name, shape in OUTPUTS[info.kind].items()}
+        if (
+            images.dtype != np.uint8
+            or images.shape != (count, info.input.height, info.input.width)
+            or not count
+            or {name: value.shape for name, value in outputs.items()} != expected
+        ):
+            raise ValueError("arrays of other shapes")
+        return cls(images, {name: value.astype(np.float32) for name, value in outputs.items()})
+
+    def difference(self, outputs: Mapping[str, NDArray[np.float32]]) -> float:
+        """Returns how far outputs for `images` lie from these, as `BundleInfo.tolerance` counts; NaN for NaN."""
+        means = []
+        for name, own in self.outputs.items():
+            differences = outputs[name] - own
+            if name == "probabilities":
+                # With three classes, the total variation distance.
+                differences = np.abs(differences).max(axis=1)
+            elif name == "key_points":
+                e, f = own[:, 4], own[:, 5]
+                # At least a pixel: points that measure nothing are compared as well.
+                vertebrae = np.maximum(np.linalg.norm(f - e, axis=1) / VERTEBRAE_SPANNED, 1)
+                differences = np.linalg.norm(differences, axis=2) / vertebrae[:, np.newaxis]
+            means.append(np.abs(differences).mean())
+        return float(np.max(means))
 
 
 class Aliases(_Record):
@@ -138,6 +277,8 @@ class Bundle:
         info: `bundle.json`.
         model: `model.onnx`, the bytes.
         card: `card.md`.
+        variants: The same graph in other number formats, by file: `INT8_FILE`, `FP16_FILE`.
+        predictions: What the graph said of some images; None where the bundle has none.
     """
 
     name: str
@@ -145,6 +286,8 @@ class Bundle:
     info: BundleInfo
     model: bytes
     card: str
+    variants: Mapping[str, bytes]
+    predictions: Predictions | None
 
 
 class ModelRepository:
@@ -179,8 +322,13 @@ class ModelRepository:
         except ValidationError as error:
             raise DataLoss(f"{name}/{ALIASES_FILE} is not valid.", reason="BAD_ALIASES") from error
 
-    def read(self, name: str, version: str) -> Bundle:
-        """Reads a version and checks every file against its checksum.
+    def read(self, name: str, version: str, variants: Container[str] = ()) -> Bundle:
+        """Reads a version and checks every file that it reads against its checksum.
+
+        Args:
+            name: The model's.
+            version: Its version.
+            variants: Which of the variants to read where the bundle has them.
 
         Raises:
             NotFound: There is no such version.
@@ -194,9 +342,23 @@ class ModelRepository:
         except ValidationError as error:
             raise DataLoss(f"{folder}/{INFO_FILE} is not valid.", reason="BAD_BUNDLE") from error
         model, card = (self._read_checked(folder, file, info) for file in (MODEL_FILE, CARD_FILE))
-        return Bundle(name, version, info, model, card.decode())
+        others = {
+            file: self._read_checked(folder, file, info)
+            for file in (INT8_FILE, FP16_FILE)
+            if file in info.files and file in variants
+        }
+        return Bundle(name, version, info, model, card.decode(), others, self._predictions(folder, info))
 
-    def push(self, name: str, info: BundleInfo, model: bytes, card: str) -> str:
+    def push(
+        self,
+        name: str,
+        info: BundleInfo,
+        model: bytes,
+        card: str,
+        *,
+        variants: Mapping[str, bytes] | None = None,
+        predictions: Predictions | None = None,
+    ) -> str:
         """Writes a new version and returns it. Readers see all of it or nothing.
 
         Args:
@@ -204,10 +366,16 @@ class ModelRepository:
             info: Its `files` are filled in here.
             model: The ONNX file.
             card: The model card, as Markdown.
+            variants: The same graph in other number formats, by file: `INT8_FILE`, `FP16_FILE`.
+            predictions: What the graph says of some images.
         """
-        files = {MODEL_FILE: model, CARD_FILE: card.encode()}
+        files = {MODEL_FILE: model, CARD_FILE: card.encode(), **(variants or {})}
+        if predictions is not None:
+            files[PREDICTIONS_FILE] = predictions.to_bytes()
         version = self._claim(_checked(name), model)
-        self._store.put(f"{name}/{version}/{CARD_FILE}", files[CARD_FILE])
+        for file, content in files.items():
+            if file != MODEL_FILE:
+                self._store.put(f"{name}/{version}/{file}", content)
         complete = info.model_copy(update={"files": {file: _sha256(data) for file, data in files.items()}})
         self._store.put(f"{name}/{version}/{INFO_FILE}", complete.model_dump_json(indent=2).encode())
         return version
@@ -226,6 +394,12 @@ class ModelRepository:
         if alias is Alias.PRODUCTION and before and before != version:
             history = (*history, before)
         self._write_aliases(name, Aliases(aliases={**now.aliases, alias: version}, history=history))
+
+    def remove_alias(self, name: str, alias: Alias) -> None:
+        """Takes an alias away, atomically; one that points at nothing stays so."""
+        now = self.aliases(name)
+        aliases = {one: version for one, version in now.aliases.items() if one is not alias}
+        self._write_aliases(name, Aliases(aliases=aliases, history=now.history))
 
     def roll_back(self, name: str) -> str:
         """Points production back at the version before and returns it.
@@ -255,6 +429,15 @@ class ModelRepository:
                 version += 1
             else:
                 return str(version)
+
+    def _predictions(self, folder: str, info: BundleInfo) -> Predictions | None:
+        if PREDICTIONS_FILE not in info.files:
+            return None
+        content = self._read_checked(folder, PREDICTIONS_FILE, info)
+        try:
+            return Predictions.from_bytes(content, info)
+        except ValueError as error:
+            raise DataLoss(f"{folder}/{PREDICTIONS_FILE} is not valid.", reason="BAD_BUNDLE") from error
 
     def _read_checked(self, folder: str, file: str, info: BundleInfo) -> bytes:
         try:

@@ -51,10 +51,13 @@ class Outcome:
             "file": str(self.file),
             "class": _heart_size(response),
             "probabilities": _probabilities(response),
+            "prediction_set": [str(heart_size_from(one)) for one in response.prediction_set],
             "vhs": response.vhs.value if response.HasField("vhs") else None,
+            "vhs_interval": [response.vhs.lower, response.vhs.upper] if response.HasField("vhs") else None,
             "key_points": _key_points(response),
             "decision": pb.Decision.Name(response.decision).removeprefix("DECISION_"),
             "reasons": [one.message for one in response.referrals],
+            "reason_codes": [_code(one) for one in response.referrals],
             "model": response.model.name,
             "version": response.model.version,
             "notices": list(response.notices),
@@ -164,6 +167,10 @@ def _probabilities(response: pb.ClassifyResponse) -> dict[str, float] | None:
         return None
     values = (response.probabilities.small, response.probabilities.normal, response.probabilities.large)
     return dict(zip(HEART_SIZES, values, strict=True))
+
+
+def _code(referral: pb.Referral) -> str:
+    return pb.ReferralReason.Name(referral.reason).removeprefix("REFERRAL_REASON_")
 
 
 def _key_points(response: pb.ClassifyResponse) -> list[list[float]] | None:

@@ -7,25 +7,27 @@ Examples:
     ...     answer = classifier.classify(Path("thorax.dcm").read_bytes())
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+import random
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from canicor._bearer import BearerInterceptor, aio_bearer_interceptors
+from canicor._calls import CallInterceptor, aio_call_interceptors
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
-from canicor.errors import BY_STATUS, CanicorError, Internal, Unavailable
+from canicor.errors import BY_STATUS, CanicorError, Internal, ResourceExhausted, Unavailable
 from canicor.settings import ClientSettings
 
 DEFAULT_DEADLINE = 60.0
 """Seconds that a call may take where the caller says nothing."""
-
-_LARGEST_MESSAGE = 64 * 2**20
 
 # gRPC draws each wait at random up to the backoff (gRFC A6), and only UNAVAILABLE means that nothing was done.
 _RETRIES = {
@@ -43,10 +45,21 @@ _RETRIES = {
     ]
 }
 _OPTIONS = [
-    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
+    # The server says how large a message may be.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
     ("grpc.service_config", json.dumps(_RETRIES)),
+    # gRPC repeats no request larger than this, by default 256 KiB: less than most radiographs.
+    ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]
+
+_TOO_LARGE = "larger than max"
+"""What gRPC itself says of a message beyond the server's limit."""
+
+_SPREAD = 1.5
+"""A server's hint when to come back is drawn out up to so many times, lest all come back at once."""
+
+Response = TypeVar("Response")
 
 
 def channel(address: str, settings: ClientSettings) -> grpc.Channel:
@@ -60,21 +73,20 @@ def channel(address: str, settings: ClientSettings) -> grpc.Channel:
         FileNotFoundError: A certificate that the settings name is missing.
     """
     plain = (
-        grpc.secure_channel(address, _credentials(settings), _OPTIONS)
+        grpc.secure_channel(address, _credentials(settings), _OPTIONS, _compression(settings))
         if settings.tls
-        else grpc.insecure_channel(address, _OPTIONS)
+        else grpc.insecure_channel(address, _OPTIONS, _compression(settings))
     )
-    token = settings.bearer_token()
-    return grpc.intercept_channel(plain, BearerInterceptor(token)) if token else plain
+    return grpc.intercept_channel(plain, CallInterceptor(settings.bearer_token()))
 
 
 def aio_channel(address: str, settings: ClientSettings) -> grpc.aio.Channel:
     """Returns a channel to a service for asyncio stubs; otherwise as `channel`."""
-    token = settings.bearer_token()
-    interceptors = aio_bearer_interceptors(token) if token else None
+    interceptors = aio_call_interceptors(settings.bearer_token())
+    compression = _compression(settings)
     if settings.tls:
-        return grpc.aio.secure_channel(address, _credentials(settings), _OPTIONS, interceptors=interceptors)
-    return grpc.aio.insecure_channel(address, _OPTIONS, interceptors=interceptors)
+        return grpc.aio.secure_channel(address, _credentials(settings), _OPTIONS, compression, interceptors)
+    return grpc.aio.insecure_channel(address, _OPTIONS, compression, interceptors)
 
 
 @contextmanager
@@ -97,7 +109,8 @@ class Classifier:
 
     Args:
         settings: Where the classifier is and how to reach it; from the environment where left out.
-        deadline: Seconds that a call may take, retries included.
+        deadline: Seconds that a call may take, retries included: of calls that did not reach the server, and of
+            those that it refused with a hint when to come back.
     """
 
     def __init__(self, settings: ClientSettings | None = None, *, deadline: float = DEFAULT_DEADLINE) -> None:
@@ -116,20 +129,27 @@ class Classifier:
         """Closes the connection."""
         self._channel.close()
 
-    def classify(self, image: bytes, *, model: str = "", request_id: str = "") -> pb.ClassifyResponse:
+    def classify(
+        self,
+        image: bytes,
+        *,
+        model: str = "",
+        request_id: str = "",
+        explanation: "pb.Explanation.ValueType" = pb.EXPLANATION_UNSPECIFIED,
+    ) -> pb.ClassifyResponse:
         """Classifies one radiograph.
 
         Args:
             image: The file: DICOM, PNG, JPEG or TIFF.
             model: `NAME` or `NAME/VERSION`; empty for the server's default.
             request_id: Echoed in the answer.
+            explanation: The picture that `explanation_png` of the answer shows.
 
         Raises:
             CanicorError: As `ClassifierService.Classify` documents.
         """
-        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id)
-        with translated():
-            return self._stub.Classify(request, timeout=self._deadline)
+        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id, explanation=explanation)
+        return self._asked(self._stub.Classify, request)
 
     def classify_many(self, requests: Iterable[pb.ClassifyRequest]) -> Iterator[pb.ClassifyStreamResponse]:
         """Classifies radiographs over one stream, without a deadline; answers come as they are ready."""
@@ -138,8 +158,16 @@ class Classifier:
 
     def models(self) -> list[pb.Model]:
         """Returns the models that are loaded."""
-        with translated():
-            return list(self._stub.ListModels(pb.ListModelsRequest(), timeout=self._deadline).models)
+        return list(self._asked(self._stub.ListModels, pb.ListModelsRequest()).models)
+
+    def _asked(self, method: Callable[..., Response], request: Message) -> Response:
+        end = time.monotonic() + self._deadline
+        while True:
+            try:
+                with translated():
+                    return method(request, timeout=end - time.monotonic())
+            except ResourceExhausted as error:
+                time.sleep(_pause(error, end))
 
 
 class AsyncClassifier:
@@ -161,11 +189,17 @@ class AsyncClassifier:
         """Closes the connection."""
         await self._channel.close(None)
 
-    async def classify(self, image: bytes, *, model: str = "", request_id: str = "") -> pb.ClassifyResponse:
+    async def classify(
+        self,
+        image: bytes,
+        *,
+        model: str = "",
+        request_id: str = "",
+        explanation: "pb.Explanation.ValueType" = pb.EXPLANATION_UNSPECIFIED,
+    ) -> pb.ClassifyResponse:
         """Classifies one radiograph: see `Classifier.classify`."""
-        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id)
-        with translated():
-            return await self._stub.Classify(request, timeout=self._deadline)
+        request = pb.ClassifyRequest(image=image, model=model, request_id=request_id, explanation=explanation)
+        return await self._asked(self._stub.Classify, request)
 
     async def classify_many(
         self, requests: AsyncIterable[pb.ClassifyRequest]
@@ -178,9 +212,34 @@ class AsyncClassifier:
 
     async def models(self) -> list[pb.Model]:
         """Returns the models that are loaded."""
-        with translated():
-            answer = await self._stub.ListModels(pb.ListModelsRequest(), timeout=self._deadline)
-        return list(answer.models)
+        return list((await self._asked(self._stub.ListModels, pb.ListModelsRequest())).models)
+
+    async def _asked(self, method: Callable[..., Awaitable[Response]], request: Message) -> Response:
+        end = time.monotonic() + self._deadline
+        while True:
+            try:
+                with translated():
+                    return await method(request, timeout=end - time.monotonic())
+            except ResourceExhausted as error:
+                await asyncio.sleep(_pause(error, end))
+
+
+def _pause(error: ResourceExhausted, end: float) -> float:
+    """Returns how many seconds to wait before the call is made again.
+
+    Raises:
+        ResourceExhausted: The server gave no hint, or asks for more time than is left.
+    """
+    if error.retry_after is None:
+        raise error
+    seconds = error.retry_after * random.uniform(1, _SPREAD)  # noqa: S311 - nothing secret is drawn
+    if time.monotonic() + seconds >= end:
+        raise error
+    return seconds
+
+
+def _compression(settings: ClientSettings) -> grpc.Compression:
+    return grpc.Compression.Gzip if settings.gzip else grpc.Compression.NoCompression
 
 
 def _credentials(settings: ClientSettings) -> grpc.ChannelCredentials:
@@ -199,9 +258,16 @@ def _canicor_error(error: grpc.RpcError) -> CanicorError:
     message = call.details() or "The call failed."
     if kind is Unavailable and info is None:
         message = f"No server answers there: start one with `canicor serve`, or correct the address. ({message})"
+    reason = info.reason if info else ""
+    if kind is ResourceExhausted and info is None and _TOO_LARGE in message:
+        reason = "MESSAGE_TOO_LARGE"
+        message = (
+            "The file is larger than the server takes: send a smaller one, or raise the server's "
+            f"CANICOR_MAX_MESSAGE_BYTES. ({message})"
+        )
     return kind(
         message,
-        reason=info.reason if info else "",
+        reason=reason,
         metadata=info.metadata if info else None,
         field=request.field_violations[0].field if request else "",
         retry_after=retry.retry_delay.ToMilliseconds() / 1000 if retry else None,

@@ -3,14 +3,15 @@
 Pixel centres are at integers in both: x_input = (x_radiograph + 0.5) * scale + offset - 0.5.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
-from canicor.radiograph import MAX_PIXELS, Radiograph, decode
+from canicor.radiograph import MAX_PIXELS, Codecs, Radiograph, View, decode
+from canicor.resizing import resized
 
 
 class ResizeRule(StrEnum):
@@ -43,9 +44,35 @@ class Placement:
         return (np.asarray(points, dtype=np.float64) + 0.5 - self.offset) / self.scale - 0.5
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A radiograph as one model takes it.
+
+    Attributes:
+        pixels: uint8 [height, width] of the input.
+        placement: Where the radiograph lies in it.
+        received: (height, width) of the radiograph.
+        pixel_aspect: Its (row, column) spacing up to a common factor, as `canicor.vhs.measure` takes it.
+        view: What its file states.
+    """
+
+    pixels: NDArray[np.uint8]
+    placement: Placement
+    received: tuple[int, int]
+    pixel_aspect: tuple[float, float]
+    view: View
+
+
 def read(
-    data: bytes, height: int, width: int, rule: ResizeRule, *, max_pixels: int = MAX_PIXELS
-) -> tuple[Radiograph, NDArray[np.uint8], Placement]:
+    data: bytes,
+    height: int,
+    width: int,
+    rule: ResizeRule,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    codecs: Codecs = Codecs.SAFE,
+    header_read: Callable[[int, int], None] = lambda height, width: None,
+) -> Prepared:
     """Decodes a radiograph for one model: at no more detail than its input takes.
 
     Args:
@@ -54,22 +81,21 @@ def read(
         width: Columns of the input.
         rule: What becomes of the aspect.
         max_pixels: As `canicor.radiograph.decode`.
-
-    Returns:
-        The radiograph, reduced as far as the input allows; and as `fit`.
+        codecs: As `canicor.radiograph.decode`.
+        header_read: Told the radiograph's height and width before any pixel is decoded.
 
     Raises:
-        CanicorError: As `canicor.radiograph.decode`.
+        CanicorError, Unbounded: As `canicor.radiograph.decode`.
     """
 
-    def sufficient(rows: int, columns: int, aspect: tuple[float, float]) -> tuple[int, int]:
-        return _resized(rows, columns, aspect, (height, width), rule)
+    def size(rows: int, columns: int, aspect: tuple[float, float]) -> tuple[int, int]:
+        header_read(rows, columns)
+        return _size(rows, columns, aspect, (height, width), rule)
 
-    radiograph = decode(data, max_pixels=max_pixels, sufficient=sufficient)
-    return (radiograph, *fit(radiograph, height, width, rule))
+    return fit(decode(data, max_pixels=max_pixels, size=size, codecs=codecs), height, width, rule)
 
 
-def fit(radiograph: Radiograph, height: int, width: int, rule: ResizeRule) -> tuple[NDArray[np.uint8], Placement]:
+def fit(radiograph: Radiograph, height: int, width: int, rule: ResizeRule) -> Prepared:
     """Resizes a radiograph to a model's input, anti-aliased where it shrinks.
 
     Args:
@@ -77,25 +103,25 @@ def fit(radiograph: Radiograph, height: int, width: int, rule: ResizeRule) -> tu
         height: Rows of the input.
         width: Columns of the input.
         rule: What becomes of the aspect.
-
-    Returns:
-        uint8 [height, width], and where the radiograph lies in it.
     """
-    rows, columns = _resized(radiograph.height, radiograph.width, radiograph.pixel_aspect, (height, width), rule)
+    aspect = radiograph.pixel_aspect
+    rows, columns = _size(radiograph.height, radiograph.width, aspect, (height, width), rule)
     left, top = (width - columns) // 2, (height - rows) // 2
-    across, down = radiograph.width / radiograph.reduction[1], radiograph.height / radiograph.reduction[0]
-    resized = Image.fromarray(radiograph.levels).resize(
-        (columns, rows), Image.Resampling.BILINEAR, box=(0, 0, across, down)
-    )
-    levels = np.asarray(resized)
+    levels = resized(radiograph.levels, rows, columns)
     if levels.dtype != np.uint8:
         levels = np.rint(np.clip(levels, 0, 1) * 255)
-    canvas = np.zeros((height, width), dtype=np.uint8)
-    canvas[top : top + rows, left : left + columns] = levels
-    return canvas, Placement((columns / radiograph.width, rows / radiograph.height), (float(left), float(top)))
+    pixels = np.zeros((height, width), dtype=np.uint8)
+    pixels[top : top + rows, left : left + columns] = levels
+    return Prepared(
+        pixels=pixels,
+        placement=Placement((columns / radiograph.width, rows / radiograph.height), (float(left), float(top))),
+        received=(radiograph.height, radiograph.width),
+        pixel_aspect=aspect,
+        view=radiograph.view,
+    )
 
 
-def _resized(
+def _size(
     height: int, width: int, aspect: tuple[float, float], target: tuple[int, int], rule: ResizeRule
 ) -> tuple[int, int]:
     """Returns the (rows, columns) that a radiograph takes up in an input of (rows, columns)."""

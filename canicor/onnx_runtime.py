@@ -10,31 +10,37 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 from onnxruntime import InferenceSession, SessionOptions, get_available_providers
 
-__all__ = ["CPU", "InferenceSession", "available_providers", "open_session"]
+__all__ = ["CPU", "CUDA", "TENSORRT", "InferenceSession", "installed_providers", "open_session"]
 
 CPU = "CPUExecutionProvider"
 """The provider that every installation has."""
 
-
-def available_providers(preferred: tuple[str, ...]) -> list[str]:
-    """Returns the preferred execution providers that are installed; the CPU's where none is."""
-    installed = get_available_providers()
-    return [provider for provider in preferred if provider in installed] or [CPU]
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 
 
-def open_session(model: bytes, preferred: tuple[str, ...] = (CPU,), threads: int = 0) -> InferenceSession:
+def installed_providers() -> frozenset[str]:
+    """Returns the execution providers that this build of ONNX Runtime brings."""
+    return frozenset(get_available_providers())
+
+
+def open_session(
+    model: bytes, provider: str = CPU, threads: int = 0, *, provider_options: dict[str, str] | None = None
+) -> InferenceSession:
     """Loads an ONNX file.
 
     Args:
         model: The file's bytes.
-        preferred: Execution providers by preference; those not installed are passed over.
+        provider: The execution provider that runs it; what it can't run goes to the CPU's.
         threads: Cores that one inference may use; 0 for all.
+        provider_options: As ONNX Runtime documents them for the provider.
 
     Raises:
         Exception: ONNX Runtime can't load it; its errors have no base class of their own.
     """
     options = SessionOptions()
     options.intra_op_num_threads = threads
-    # Spinning threads steal the cores from each other under load and under CPU limits.
+    # Threads that spin make a lone inference faster, and one beside any other load slower by far.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return InferenceSession(model, options, providers=available_providers(preferred))
+    providers = [(provider, provider_options or {}), *([] if provider == CPU else [(CPU, {})])]
+    return InferenceSession(model, options, providers=providers)

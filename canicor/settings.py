@@ -68,6 +68,7 @@ class ClientSettings(Settings):
     generator_address: str = Field("127.0.0.1:8471", description="Host and port of the generator.")
     labeling_address: str = Field("127.0.0.1:8472", description="Host and port of the labeling service.")
     token: SecretStr = Field(SecretStr(""), description="Bearer token. Empty: HOME/token, where there is one.")
+    gzip: bool = Field(False, description="Compress what is sent, for a slow network.")
     tls: bool = Field(False, description="Speak TLS.")
     tls_ca: Path | None = Field(None, description="Authorities to trust, PEM. Empty: the system's own.")
     tls_client_certificate: Path | None = Field(None, description="The client's certificate for mTLS, PEM.")

@@ -6,6 +6,7 @@ using Generated Images* (Kakkar) for the class thresholds, which live here and n
 
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Self
 
 import numpy as np
@@ -54,6 +55,16 @@ def heart_size(vhs: float) -> HeartSize:
     if vhs < SMALL_BELOW:
         return HeartSize.SMALL
     return HeartSize.LARGE if vhs > LARGE_ABOVE else HeartSize.NORMAL
+
+
+def class_probabilities(vhs: float, sigma: float) -> tuple[float, float, float]:
+    """Returns P(Small), P(Normal), P(Large) of a VHS measured with a normal error of this standard deviation."""
+    if sigma == 0:
+        small, normal, large = (float(heart_size(vhs) is size) for size in HEART_SIZES)
+        return small, normal, large
+    error = NormalDist(vhs, sigma)
+    below_small, below_large = error.cdf(SMALL_BELOW), error.cdf(LARGE_ABOVE)
+    return below_small, below_large - below_small, 1 - below_large
 
 
 class DegenerateKeyPoints(InvalidArgument):

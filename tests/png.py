@@ -11,3 +11,8 @@ def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def gradient() -> bytes:
+    """A PNG file, 192 x 128, grey, with contrast."""
+    return png(np.add.outer(np.arange(128), np.arange(192)).astype(np.uint8))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,6 +148,19 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("the server never came there")
 
 
+def metrics(server: Server) -> str:
+    """The page that Prometheus reads."""
+    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics") as page:
+        return str(page.read().decode())
+
+
+def health_of(address: str, name: str) -> str:
+    with grpc.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=name)
+        state = health_pb2_grpc.HealthStub(channel).Check(request).status
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(state)
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
     """Of the server's database: empty for its own SQLite file."""
@@ -154,32 +168,55 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue("postgresql") if on_postgresql else ""
 
 
+class PostgreSQL:
+    """A PostgreSQL server of this test run's own; `folder` has its socket."""
+
+    def __init__(self) -> None:
+        if not (shutil.which("initdb") and shutil.which("pg_ctl")):
+            pytest.skip("PostgreSQL is not installed")
+        self.folder = Path(tempfile.mkdtemp(prefix="canicor-"))
+        self._data = str(self.folder / "data")
+        self._user: dict[str, Any] = {}
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            self._user = {"user": "nobody", "cwd": self.folder}
+            shutil.chown(self.folder, "nobody")
+        self._run("initdb", "--pgdata", self._data, "--username", "canicor", "--auth", "trust", "--no-sync")
+
+    def start(self) -> None:
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder}"
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "start", "--wait", "--pgdata", self._data, "--options", options, "--log", log)
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "--pgdata", self._data, "--mode", "immediate")
+
+    def new_database(self) -> str:
+        """Creates a database and returns its URL."""
+        name = f"canicor_{uuid.uuid4().hex}"
+        subprocess.run(["createdb", "--host", self.folder, "--username", "canicor", name], check=True)
+        return f"postgresql://canicor@/{name}?host={self.folder}"
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._user)
+
+
+@contextlib.contextmanager
+def running_postgresql() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
+    server.start()
+    yield server
+    with contextlib.suppress(subprocess.CalledProcessError):  # a test stopped it
+        server.stop()
+    shutil.rmtree(server.folder)
+
+
 @pytest.fixture
-def postgresql(postgresql_folder: Path) -> str:
+def postgresql(postgresql_server: PostgreSQL) -> str:
     """URL of a new database on a real PostgreSQL server."""
-    name = f"canicor_{uuid.uuid4().hex}"
-    subprocess.run(["createdb", "--host", postgresql_folder, "--username", "canicor", name], check=True)
-    return f"postgresql://canicor@/{name}?host={postgresql_folder}"
+    return postgresql_server.new_database()
 
 
 @pytest.fixture(scope="session")
-def postgresql_folder() -> Iterator[Path]:
-    """Folder with the socket of a PostgreSQL server of this test run's own."""
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="canicor-"))
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        user = {"user": "nobody", "cwd": folder}
-        shutil.chown(folder, "nobody")
-
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **user)
-
-    data = str(folder / "data")
-    run("initdb", "--pgdata", data, "--username", "canicor", "--auth", "trust", "--no-sync")
-    options = f"-c listen_addresses= -c unix_socket_directories={folder}"
-    run("pg_ctl", "start", "--wait", "--pgdata", data, "--options", options, "--log", str(folder / "log"))
-    yield folder
-    run("pg_ctl", "stop", "--pgdata", data, "--mode", "immediate")
-    shutil.rmtree(folder)
+def postgresql_server() -> Iterator[PostgreSQL]:
+    with running_postgresql() as server:
+        yield server

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from canicor.bundle import Alias, BundleInfo, InputSpec, ModelKind, ModelRepository
+from canicor.bundle import Alias, BundleInfo, InputSpec, ModelKind, ModelRepository, Predictions
 from canicor.model_input import ResizeRule
 
 HEIGHT, WIDTH = 64, 96
@@ -17,14 +17,14 @@ NORMAL_HEART = [[30, 10], [30, 30], [20, 20], [35, 20], [20, 5], [44, 5]]
 """Key points, in pixels of the input, with a VHS of 6 (20 + 15) / 24 = 8.75."""
 
 
-def keypoints_model(points: ArrayLike = NORMAL_HEART, peak: float = 0.9) -> bytes:
-    """A graph that finds the same six points on every image."""
-    return _constant_graph({"key_points": np.asarray(points, np.float32), "peaks": np.full(6, peak, np.float32)})
+def keypoints_model(points: ArrayLike = NORMAL_HEART, peak: float = 0.9, **optional: ArrayLike) -> bytes:
+    """A graph that finds the same six points on every image, and gives optional outputs by their names."""
+    return _constant_graph({"key_points": points, "peaks": np.full(6, peak), **optional})
 
 
-def class_model(probabilities: ArrayLike = (0.1, 0.7, 0.2)) -> bytes:
-    """A graph that gives the same probabilities on every image."""
-    return _constant_graph({"probabilities": np.asarray(probabilities, np.float32)})
+def class_model(probabilities: ArrayLike = (0.1, 0.7, 0.2), **optional: ArrayLike) -> bytes:
+    """A graph that gives the same probabilities on every image, and optional outputs by their names."""
+    return _constant_graph({"probabilities": probabilities, **optional})
 
 
 def info(kind: ModelKind = ModelKind.KEYPOINTS, **changes: Any) -> BundleInfo:
@@ -49,16 +49,47 @@ def push(
     name: str = "vhs-keypoints",
     *,
     production: bool = True,
+    predictions: Predictions | None = None,
     **changes: Any,
 ) -> str:
     """Pushes a key-point model, or `model`, and returns its version."""
-    version = repository.push(name, info(**changes), model or keypoints_model(), "# A toy\n")
+    model = model or keypoints_model()
+    version = repository.push(name, info(**changes), model, "# A toy\n", predictions=predictions)
     if production:
         repository.set_alias(name, Alias.PRODUCTION, version)
     return version
 
 
-def _constant_graph(outputs: dict[str, np.ndarray]) -> bytes:
+def heavy_keypoints_model(megabytes: int) -> bytes:
+    """As `keypoints_model`, with weights that take so much memory and change nothing."""
+    model = onnx.load_from_string(keypoints_model())
+    weights = np.ones((1, megabytes * 2**18), np.float32)
+    nodes = [
+        helper.make_node("Reshape", ["nothing", "column"], ["column_of_nothing"]),
+        helper.make_node("MatMul", ["column_of_nothing", "weights"], ["much_of_nothing"]),
+        helper.make_node("ReduceMean", ["much_of_nothing", "last_axis"], ["heavy_nothing"], keepdims=0),
+    ]
+    graph = model.graph
+    for node in graph.node:
+        if node.op_type == "Reshape":
+            node.input[0] = "heavy_nothing"
+    position = 1 + [node.output[0] for node in graph.node].index("nothing")
+    for node in reversed(nodes):
+        graph.node.insert(position, node)
+    constants = {"weights": weights, "column": np.array([-1, 1], np.int64), "last_axis": np.array([1], np.int64)}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def predicted(points: ArrayLike = NORMAL_HEART, peak: float = 0.9) -> Predictions:
+    """What `keypoints_model` says of two pictures."""
+    images = np.random.default_rng(0).integers(0, 255, (2, HEIGHT, WIDTH), np.uint8)
+    points = np.tile(np.asarray(points, np.float32), (2, 1, 1))
+    return Predictions(images, {"key_points": points, "peaks": np.full((2, 6), peak, np.float32)})
+
+
+def _constant_graph(constant_outputs: dict[str, ArrayLike]) -> bytes:
     """Each output is its constant, once for each image: constant + 0 * mean(image)."""
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
@@ -67,6 +98,7 @@ def _constant_graph(outputs: dict[str, np.ndarray]) -> bytes:
     ]
     constants = {"axes": np.array([1, 2], np.int64), "zero": np.array(0, np.float32)}
     results = []
+    outputs = {name: np.asarray(value, np.float32) for name, value in constant_outputs.items()}
     for name, value in outputs.items():
         constants[f"{name}_value"] = value[None]
         constants[f"{name}_shape"] = np.array([-1] + [1] * value.ndim, np.int64)

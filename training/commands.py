@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from canicor import store
-from canicor.bundle import BundleInfo, ModelKind, ModelRepository
+from canicor.bundle import BundleInfo, ModelKind, ModelRepository, NumberFormat
 from canicor.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")] = 0,
     size: Annotated[int, typer.Option(help="Width of the models' input in pixels, a multiple of 32.")] = _SIZE,
     name_prefix: Annotated[str, typer.Option(help="Start of the models' names.")] = "vhs",
+    number_format: Annotated[
+        list[NumberFormat] | None,
+        typer.Option(help="Also make the models in this format, and keep it if no worse."),
+    ] = None,
     push: Annotated[bool, typer.Option(help="Push to the model repository, into production.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
@@ -53,7 +57,7 @@ def fit(
     from training.run import Plan, train
 
     url = manifest if "://" in manifest else store.file_url(Path(manifest))
-    plan = Plan(kind.models(), seed, size, epochs, name_prefix)
+    plan = Plan(kind.models(), seed, size, epochs, name_prefix, number_format or ())
     repository = ModelRepository(Settings().models)
     # A bad name or a store that does not answer shows now, not after the training.
     for model_kind in plan.kinds:

@@ -14,6 +14,7 @@ from canicor import store
 from canicor.errors import CanicorError, InvalidArgument
 from canicor.manifest import Row
 from canicor.model_input import Placement, ResizeRule, read
+from canicor.monitoring import input_features
 from canicor.vhs import HEART_SIZES, KeyPoints, measure
 
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -39,6 +40,7 @@ class Images:
         placements: Where each radiograph lies in its input.
         points: float32 [N, 6, 2] key points in input pixels.
         classes: int64 [N], index into `HEART_SIZES`.
+        features: float64 [N, features], `canicor.monitoring.INPUT_FEATURES` of each.
     """
 
     rows: tuple[Row, ...]
@@ -46,6 +48,7 @@ class Images:
     placements: tuple[Placement, ...]
     points: NDArray[np.float32]
     classes: NDArray[np.int64]
+    features: NDArray[np.float64]
 
     @classmethod
     def load(cls, rows: Sequence[Row], height: int, width: int, loaded: Callable[[], None]) -> Self:
@@ -61,14 +64,15 @@ class Images:
             for one in threads.map(lambda row: _load(row, height, width), rows):
                 fitted.append(one)
                 loaded()
-        placements = tuple(placement for _, placement in fitted)
+        pixels, placements, features = zip(*fitted, strict=True)
         points = [place.to_input(row.key_points.xy) for row, place in zip(rows, placements, strict=True)]
         return cls(
             rows=tuple(rows),
-            pixels=np.stack([pixels for pixels, _ in fitted]),
+            pixels=np.stack(pixels),
             placements=placements,
             points=np.array(points, dtype=np.float32),
             classes=np.array([HEART_SIZES.index(row.heart_size) for row in rows], dtype=np.int64),
+            features=np.array(features),
         )
 
     def __len__(self) -> int:
@@ -184,12 +188,13 @@ def _check_splits(rows: Iterable[Row]) -> None:
             raise _bad_dataset(f"The {name} split is empty: label more images, of more dogs.")
 
 
-def _load(row: Row, height: int, width: int) -> tuple[NDArray[np.uint8], Placement]:
+def _load(row: Row, height: int, width: int) -> tuple[NDArray[np.uint8], Placement, tuple[float, ...]]:
     try:
         content = store.read_checked(row.image_url, row.image_sha256)
-        return read(content, height, width, RESIZE)[1:]
+        prepared = read(content, height, width, RESIZE)
     except CanicorError as error:
         raise type(error)(f"{row.image_url}: {error.message}", reason=error.reason) from error
+    return prepared.pixels, prepared.placement, input_features(prepared)
 
 
 def _bad_dataset(message: str) -> InvalidArgument:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from canicor.bundle import Metric
@@ -20,11 +21,11 @@ RESAMPLES = 2000
 _BATCH = 32
 
 
-def predict(network: nn.Module, images: Images) -> tuple[NDArray[np.float32], ...]:
-    """Returns the network's outputs [N, ...], each as one array."""
+def predict(network: nn.Module, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    """Returns the network's outputs [N, ...] for pixels [N, height, width], each as one array."""
     parts: list[tuple[Tensor, ...]] = []
     with torch.inference_mode():
-        for batch in torch.split(torch.from_numpy(images.pixels), _BATCH):
+        for batch in torch.split(torch.from_numpy(pixels), _BATCH):
             outputs = network(batch)
             parts.append(outputs if isinstance(outputs, tuple) else (outputs,))
     return tuple(torch.cat(output).numpy() for output in zip(*parts, strict=True))
@@ -82,6 +83,12 @@ def mean_with_interval(values: NDArray[np.float64], subjects: Sequence[str], see
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     lower, upper = np.quantile(means, (0.025, 0.975))
     return Metric(value=float(values.mean()), lower=float(lower), upper=float(upper), count=len(values))
+
+
+def share_with_interval(hits: NDArray[np.bool_]) -> Metric:
+    """Returns the share of hits [N] with Wilson's 95 % interval, which has a width even where all or none are."""
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    return Metric(value=float(hits.mean()), lower=float(interval.low), upper=float(interval.high), count=len(hits))
 
 
 def _distances(images: Images, points: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -2,78 +2,68 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
 import torch
 from jinja2 import Environment, StrictUndefined
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from canicor.bundle import INPUT, OUTPUTS, BundleInfo, ModelKind
+from canicor.bundle import DISTANCE, INPUT, OUTPUTS, BundleInfo, Metric, ModelKind, Predictions
 from canicor.errors import FailedPrecondition
 from canicor.onnx_runtime import open_session
 from canicor.vhs import BAND_NOTICE
+from training.calibration import REFUSED
 from training.dataset import Images
 from training.evaluation import predict
+from training.served import NAMES
 
 OPSET = 18
 """Run by every onnxruntime since 1.14; the graph needs nothing newer."""
 
+PREDICTED = 8
+"""Images whose predictions go with a bundle: a server runs them each time that it loads it."""
+
 TOLERANCE = 1e-3
-"""Largest difference between ONNX and torch, key points being counted in sides of the input."""
+"""Largest difference between ONNX and torch."""
 
 
-class Probabilities(nn.Module):
-    """A class network with its temperature and softmax, as it is served.
-
-    Args:
-        network: Gives logits [N, 3].
-        temperature: Divides them.
-    """
-
-    def __init__(self, network: nn.Module, temperature: float) -> None:
-        super().__init__()
-        self.network = network
-        self.temperature = temperature
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Takes [N, height, width] and returns probabilities [N, 3]."""
-        logits: Tensor = self.network(images)
-        return (logits / self.temperature).softmax(-1)
-
-
-def to_onnx(network: nn.Module, kind: ModelKind, height: int, width: int) -> bytes:
-    """Exports a network in inference mode: `images` uint8 [N, height, width] with any N -> `OUTPUTS`."""
+def to_onnx(served: nn.Module, names: Sequence[str], height: int, width: int) -> bytes:
+    """Exports what is served, in inference mode: `images` uint8 [N, height, width] with any N -> its outputs."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that replaces this one needs onnxscript and unrolls nothing that these graphs hold.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            network,
+            served,
             (torch.zeros(2, height, width, dtype=torch.uint8),),
             buffer,  # type: ignore[arg-type]  # the stub forgets the buffers that this exporter takes
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(OUTPUTS[kind]),
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *OUTPUTS[kind])},
+            output_names=list(names),
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *names)},
         )
     return buffer.getvalue()
 
 
-def check_parity(model: bytes, network: nn.Module, kind: ModelKind, images: Images) -> float:
+def check_parity(model: bytes, served: nn.Module, kind: ModelKind, images: Images) -> float:
     """Returns the largest difference between the ONNX file's answers and the network's on these images.
+
+    Key points are counted in sides of the input, distances in the network's own.
 
     Raises:
         FailedPrecondition: It is above `TOLERANCE`.
     """
     session = open_session(model)
-    exported = session.run(list(OUTPUTS[kind]), {INPUT: images.pixels})
-    own = predict(network, images)
-    side = min(images.pixels.shape[1:]) if kind is ModelKind.KEYPOINTS else 1
-    units = (side, 1)[: len(own)]
-    difference = max(_largest(a, b) / unit for a, b, unit in zip(exported, own, units, strict=True))
+    exported = session.run(NAMES[kind], {INPUT: images.pixels})
+    own = predict(served, images.pixels)
+    differences = []
+    for name, one, other in zip(NAMES[kind], exported, own, strict=True):
+        unit = {"key_points": min(images.pixels.shape[1:]), DISTANCE: np.abs(other)}.get(name, 1)
+        differences.append(float((np.abs(one - other) / unit).max()))
+    difference = max(differences)
     # Written so that a NaN is refused too.
     if not difference <= TOLERANCE:
         raise FailedPrecondition(
@@ -84,7 +74,17 @@ def check_parity(model: bytes, network: nn.Module, kind: ModelKind, images: Imag
     return difference
 
 
-def card(name: str, info: BundleInfo, counts: dict[str, int], difference: float) -> str:
+def predictions(model: bytes, kind: ModelKind, images: Images) -> Predictions:
+    """Returns what an ONNX file says of the first `PREDICTED` images, one by one as a server asks."""
+    session, some = open_session(model), images.pixels[:PREDICTED]
+    said = [session.run(list(OUTPUTS[kind]), {INPUT: image[np.newaxis]}) for image in some]
+    outputs = (np.concatenate(parts) for parts in zip(*said, strict=True))
+    return Predictions(some, dict(zip(OUTPUTS[kind], outputs, strict=True)))
+
+
+def card(
+    name: str, info: BundleInfo, counts: dict[str, int], difference: float, refused: dict[str, Metric]
+) -> str:
     """Returns the model card, Markdown.
 
     Args:
@@ -92,13 +92,16 @@ def card(name: str, info: BundleInfo, counts: dict[str, int], difference: float)
         info: Its `bundle.json`.
         counts: Images by split.
         difference: What `check_parity` returned.
+        refused: The shares beyond the limit of distance, by what was shown.
     """
     template = files("training").joinpath("card.md.template").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown
     return environment.from_string(template).render(
-        name=name, info=info, counts=counts, difference=difference, band_notice=BAND_NOTICE
+        name=name,
+        info=info,
+        counts=counts,
+        difference=difference,
+        refused=refused,
+        refused_at_most=max(REFUSED, 1 / (counts["validation"] + 1)),
+        band_notice=BAND_NOTICE,
     )
-
-
-def _largest(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return float(np.abs(one - other).max())

@@ -57,10 +57,14 @@ class KeyPointNetwork(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """Takes [N, height, width] and returns the heat maps' logits [N, 6, rows, columns]."""
-        maps = [lateral(one) for lateral, one in zip(self.laterals, self.encoder(images)[1:], strict=True)]
-        decoded = maps.pop()
+        return self.decoded(self.encoder(images))
+
+    def decoded(self, maps: list[Tensor]) -> Tensor:
+        """Takes the encoder's maps and returns the heat maps' logits."""
+        sides = [lateral(one) for lateral, one in zip(self.laterals, maps[1:], strict=True)]
+        decoded = sides.pop()
         for smooth in self.smoothing:
-            decoded = smooth(F.interpolate(decoded, scale_factor=2.0) + maps.pop())
+            decoded = smooth(F.interpolate(decoded, scale_factor=2.0) + sides.pop())
         logits: Tensor = self.head(decoded)
         return logits
 
@@ -72,7 +76,7 @@ class KeyPointNetwork(nn.Module):
             highest cell of each map over that of a target centred on its cell.
         """
         logits = self.logits(images)
-        return decode(logits), peaks(logits)
+        return decode(logits), heat_maps(logits).amax((-1, -2))
 
 
 class ClassNetwork(nn.Module):
@@ -85,8 +89,28 @@ class ClassNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Takes [N, height, width] and returns logits [N, 3]."""
-        logits: Tensor = self.head(self.encoder(images)[-1].mean(dim=(2, 3)))
+        return self.classes(self.encoder(images))
+
+    def classes(self, maps: list[Tensor]) -> Tensor:
+        """Takes the encoder's maps and returns logits."""
+        logits: Tensor = self.head(maps[-1].mean(dim=(2, 3)))
         return logits
+
+    def activation(self, maps: list[Tensor], classes: Tensor) -> Tensor:
+        """Returns what each cell of the coarsest map adds to the logit of a class: the mean is all but its bias.
+
+        Class activation maps: Zhou et al., CVPR 2016. Exact here, where a linear layer follows the mean, and then
+        the same as HiResCAM (Draelos & Carin 2020).
+
+        Args:
+            maps: The encoder's.
+            classes: int64 [N].
+
+        Returns:
+            [N, rows, columns].
+        """
+        weights: Tensor = self.head[-1].weight[classes]  # type: ignore[index]
+        return (maps[-1] * weights[:, :, None, None]).sum(1)
 
 
 def decode(logits: Tensor) -> Tensor:
@@ -97,10 +121,10 @@ def decode(logits: Tensor) -> Tensor:
     return torch.stack((x, y), dim=-1)
 
 
-def peaks(logits: Tensor) -> Tensor:
-    """Returns the highest cell [...] of heat maps, over the one of a target centred on its cell; at most 1."""
-    highest = logits.flatten(-2).softmax(-1).amax(-1)
-    return (highest * (2 * torch.pi * HEAT_MAP_SIGMA**2)).clamp(max=1.0)
+def heat_maps(logits: Tensor) -> Tensor:
+    """Returns heat maps, each cell over the highest of a target centred on its cell; at most 1."""
+    probability = logits.flatten(-2).softmax(-1).reshape(logits.shape)
+    return (probability * (2 * torch.pi * HEAT_MAP_SIGMA**2)).clamp(max=1.0)
 
 
 def targets(points: Tensor, rows: int, columns: int) -> Tensor:

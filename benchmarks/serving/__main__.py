@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 from comparison import NotMeasured, Result, compare, table
-from contestants import CANICOR, Contestant, Place, free_address
+from contestants import CANICOR, CANICOR_FP32, Contestant, Place, free_address
 from load import NewWork, Work, measure, measure_raw
 from meter import Row
 from model import SIDE, build, push, repository_of
@@ -28,7 +28,7 @@ from report import machine, parser
 
 CORES = 2
 CLIENTS = (1, 8, 32)
-CONTESTANTS = {contestant.key: contestant for contestant in (CANICOR, *PEERS)}
+CONTESTANTS = {contestant.key: contestant for contestant in (CANICOR, CANICOR_FP32, *PEERS)}
 
 RAW_SHARE = 0.5
 """Of a contestant's seconds, for each of raw's."""

@@ -104,4 +104,12 @@ async def _canicor_connection(place: Place) -> AsyncIterator[Ask]:
         yield ask
 
 
-CANICOR = Contestant("canicor", f"Canicor {version('canicor')}", canicor_launch, _canicor_connection)
+def _launch_in_32_bits(place: Place) -> Launch:
+    return canicor_launch(place, CANICOR_ENGINES='["onnxruntime-fp32"]')
+
+
+_NAME = f"Canicor {version('canicor')}"
+
+CANICOR = Contestant("canicor", _NAME, canicor_launch, _canicor_connection)
+CANICOR_FP32 = Contestant("canicor-fp32", f"{_NAME}, ONNX Runtime alone", _launch_in_32_bits, _canicor_connection)
+"""With the engine that raw and the other servers have, where by itself it takes the fastest."""

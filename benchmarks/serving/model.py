@@ -5,15 +5,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from networks import efficientnet
 from raw import RESIZE
 
-from canicor.bundle import Alias, BundleInfo, InputSpec, ModelKind, ModelRepository
+from canicor.bundle import INPUT, Alias, BundleInfo, InputSpec, ModelKind, ModelRepository, Predictions
+from canicor.onnx_runtime import open_session
 from canicor.phantom import draw
 from canicor.store import file_url
 
 NAME, SIDE = "efficientnet-b0", 224
 
-_IMAGES = 8
+_PREDICTED = 4
 
 _SHIFT = 2.0
 """How far `variants` move the logits, which have a standard deviation of 1."""
@@ -28,38 +30,7 @@ def build(side: int) -> bytes:
     Args:
         side: Rows and columns of the input.
     """
-    import timm
-    import torch
-    from torch import Tensor, nn
-
-    from training.export import Probabilities, to_onnx
-
-    class Grey(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = timm.create_model("efficientnet_b0", in_chans=1, num_classes=3)
-
-        def forward(self, images: Tensor) -> Tensor:
-            logits: Tensor = self.network(((images.float() - 110) / 64).unsqueeze(1))
-            return logits
-
-    torch.manual_seed(0)
-    network = Grey()
-    images = torch.from_numpy(
-        np.stack([draw(0, index, width=side, height=side).pixels for index in range(_IMAGES)])
-    )
-    with torch.no_grad():
-        # Takes this batch's statistics, so that activations are as large in every layer as in a trained network.
-        for layer in network.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.momentum = 1.0
-        network(images)
-        # Spreads the logits, so that the answer to one radiograph is not that to another.
-        logits, head = network.eval()(images), network.get_submodule("network.classifier")
-        assert isinstance(head, nn.Linear)
-        head.weight /= logits.std(0)[:, None]
-        head.bias.copy_((head.bias - logits.mean(0)) / logits.std(0))
-    return to_onnx(Probabilities(network, 1.0).eval(), ModelKind.CLASSIFIER, side, side)
+    return efficientnet("efficientnet_b0", side, head=0)
 
 
 def variants(model: bytes, count: int) -> list[bytes]:
@@ -92,7 +63,7 @@ def push(repository: ModelRepository, model: bytes, side: int) -> str:
         training_run="benchmark",
         create_time=datetime.now(UTC),
     )
-    version = repository.push(NAME, info, model, "# Random weights\n")
+    version = repository.push(NAME, info, model, "# Random weights\n", predictions=_predictions(model, side))
     repository.set_alias(NAME, Alias.PRODUCTION, version)
     return version
 
@@ -100,3 +71,10 @@ def push(repository: ModelRepository, model: bytes, side: int) -> str:
 def repository_of(home: Path) -> ModelRepository:
     """Returns the repository of the server whose CANICOR_HOME this is."""
     return ModelRepository(file_url(home / "models"))
+
+
+def _predictions(model: bytes, side: int) -> Predictions:
+    images = np.stack([draw(2, index, width=side, height=side).pixels for index in range(_PREDICTED)])
+    session = open_session(model, threads=1)
+    outputs = [session.run(["probabilities"], {INPUT: image[np.newaxis]})[0] for image in images]
+    return Predictions(images, {"probabilities": np.concatenate(outputs)})

@@ -29,7 +29,7 @@ def raw(model: bytes | str, intra_op: int, *, spinning: bool = False) -> Callabl
     _, height, width = images.shape
 
     def infer(file: bytes) -> list[float]:
-        _, pixels, _ = read(file, height, width, RESIZE)
+        pixels = read(file, height, width, RESIZE).pixels
         (probabilities,) = session.run(["probabilities"], {images.name: pixels[None]})
         return [float(value) for value in probabilities[0]]
 

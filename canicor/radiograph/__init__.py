@@ -7,11 +7,11 @@ pixels stay where the file stores them.
 import re
 
 from canicor.radiograph._dicom import decode_dicom
-from canicor.radiograph._image import Radiograph, Sufficient, View, refusal
+from canicor.radiograph._image import Codecs, Radiograph, Size, Unbounded, View, refusal
 from canicor.radiograph._quiet import quiet
 from canicor.radiograph._raster import decode_raster
 
-__all__ = ["MAX_PIXELS", "Radiograph", "Sufficient", "View", "decode"]
+__all__ = ["MAX_PIXELS", "Codecs", "Radiograph", "Size", "Unbounded", "View", "decode"]
 
 MAX_PIXELS = 64_000_000
 """The largest radiograph taken by default: three times a 43 x 43 cm detector of 0.1 mm pixels."""
@@ -29,7 +29,9 @@ _RASTER_SIGNATURES = {
 _BARE_DATASET = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|..\0\0)|\0\x08\0.[A-Z]{2}", re.DOTALL)
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, sufficient: Sufficient | None = None) -> Radiograph:
+def decode(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, size: Size | None = None, codecs: Codecs = Codecs.SAFE
+) -> Radiograph:
     """Reads one radiograph.
 
     DICOM pixels go through the Modality LUT or rescale, the first VOI LUT or window (PS3.3 C.11.2.1.2; a window
@@ -40,23 +42,23 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, sufficient: Sufficient 
     Args:
         data: The whole file.
         max_pixels: Limit of height x width, checked against the header before any pixel is decoded.
-        sufficient: What it will be resized to, asked once its header is read: then a JPEG is decoded at the
-            smallest scale of 1, 1/2, 1/4 and 1/8 that has so many rows and columns, and a grey DICOM is averaged
-            over the largest blocks that leave a quarter more. Other files come whole, as all do without it.
+        size: What to resize it to, asked once the header is read, before any pixel is decoded; whole without it.
+        codecs: Which decoders may run in this process.
 
     Raises:
         InvalidArgument: The bytes are no radiograph; `reason` is one of EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED,
-            NO_PIXELS, MULTI_FRAME, COLOUR_PHOTOGRAPH, WRONG_MODALITY, WRONG_BODY_PART,
+            NO_PIXELS, MULTI_FRAME, COLOUR_PHOTOGRAPH, WRONG_MODALITY, WRONG_BODY_PART, WRONG_VIEW,
             UNSUPPORTED_TRANSFER_SYNTAX, NO_CONTRAST, TOO_SMALL.
         ResourceExhausted: TOO_LARGE: it has more than `max_pixels` pixels.
+        Unbounded: Only where `codecs` is BOUNDED: another process has to read it.
     """
     if not data:
         raise refusal("EMPTY_FILE", "The file is empty: send a DICOM, PNG, JPEG or TIFF file.")
     with quiet:
         # First DICOM: its preamble may hold the signature of another format (PS3.10 7.1).
         if data[128:132] == b"DICM" or _BARE_DATASET.match(data):
-            return decode_dicom(data, max_pixels, sufficient)
+            return decode_dicom(data, max_pixels, size, codecs)
         for signature, file_format in _RASTER_SIGNATURES.items():
             if data.startswith(signature):
-                return decode_raster(data, file_format, max_pixels, sufficient)
+                return decode_raster(data, file_format, max_pixels, size, codecs)
     raise refusal("NOT_AN_IMAGE", "The file is no image Canicor reads: send a DICOM, PNG, JPEG or TIFF file.")

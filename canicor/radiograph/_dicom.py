@@ -12,35 +12,35 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom import uid
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
+from pydicom.tag import BaseTag
 
 from canicor.radiograph._greyscale import greyscale
 from canicor.radiograph._image import (
+    Codecs,
     Radiograph,
-    Sufficient,
+    Size,
+    Unbounded,
     View,
     check_size,
     decoding,
     finished,
     grey,
     multi_frame,
-    reduction_to,
     refusal,
     too_large,
 )
+from canicor.resizing import resized
 
-_NATIVE = (
-    uid.ImplicitVRLittleEndian,
-    uid.ExplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.DeflatedExplicitVRLittleEndian,
-)
+_UNCOMPRESSED = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+_NATIVE = (*_UNCOMPRESSED, uid.DeflatedExplicitVRLittleEndian)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
 
 # One decoder each, named so that a GPL one that happens to be installed is never taken.
@@ -52,9 +52,14 @@ _CODECS: dict[str, str] = {
     **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
 }
 _BY_GDCM = (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
-_GDCM_PROCESS = Path(__file__).with_name("_gdcm_process.py")
+_GDCM_PROGRAM = Path(__file__).with_name("_gdcm_frame.py")
 # A frame at the default limit of pixels takes a few; one that takes longer hangs.
 _GDCM_SECONDS = 60
+
+_PIXEL_DATA = BaseTag(0x7FE00010)
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+# Radiographs have some 5 KiB before their pixels, or twenty times that with an icon or private elements.
+_HEADER_BYTES = 128 * 1024
 
 # Projection X-ray: computed, digital, plain film (digitised), fluoroscopy's single shots; and what secondary
 # captures are filed under. DR and SC are no defined terms (PS3.3 C.7.3.1.1.1), but are written.
@@ -71,32 +76,66 @@ _NEITHER = re.compile(r"OBLIQUE|DECUBITUS|MEDIAL")
 
 # What a deflated file may grow to: bytes per pixel, and everything beside the pixels.
 _WIDEST_PIXEL = 4
-_HEADER_BYTES = 16 * 1024 * 1024
+_BESIDE_PIXELS = 16 * 1024 * 1024
 
 
-def decode_dicom(data: bytes, max_pixels: int, sufficient: Sufficient | None) -> Radiograph:
+def decode_dicom(data: bytes, max_pixels: int, size: Size | None, codecs: Codecs) -> Radiograph:
     """Reads a DICOM file; see `canicor.radiograph.decode`."""
     # All of it: pydicom parses an element only when it is asked for.
     with decoding("DICOM"):
-        dataset = _dataset(data, max_pixels)
+        dataset = _uncompressed(data)
+        if dataset is None:
+            if codecs is Codecs.BOUNDED:
+                raise Unbounded
+            dataset = _dataset(data, max_pixels)
         _check(dataset, max_pixels)
-        stored = _stored_pixels(dataset)
-        height, width = stored.shape[:2]
+        if codecs is Codecs.BOUNDED and not _is_grey_of_at_most_16_bits(dataset):
+            raise Unbounded
+        received = int(dataset.Rows), int(dataset.Columns)
         spacing = _pair(dataset, "PixelSpacing") or _pair(dataset, "ImagerPixelSpacing")
         aspect = _pair(dataset, "PixelAspectRatio") or (1.0, 1.0)
-        reduction = (1, 1)
-        if sufficient and stored.ndim == 2:
-            reduction = reduction_to(sufficient(height, width, spacing or aspect), height, width)
-        levels = greyscale(dataset, stored, reduction) if stored.ndim == 2 else _grey(dataset, stored)
-        return Radiograph(
-            levels=finished(levels),
-            pixel_spacing=spacing,
-            format="DICOM",
-            view=_view(dataset),
-            stated_aspect=aspect,
-            reduction=reduction,
-            received=(height, width),
-        )
+        resized_to = size(*received, spacing or aspect) if size else None
+        stored = _stored_pixels(dataset, codecs)
+        if stored.ndim == 2:
+            levels = finished(greyscale(dataset, stored, resized_to))
+        else:
+            luma = _luma(dataset, stored)
+            levels = finished(resized(luma, *resized_to) if resized_to else luma)
+        return Radiograph(levels, spacing, "DICOM", _view(dataset), aspect, received)
+
+
+def _uncompressed(data: bytes) -> pydicom.FileDataset | None:
+    """Returns the data set of a file with uncompressed pixels that begin near its start, None for any other.
+
+    pydicom takes a millisecond for a hundred elements, and a hostile file may be made of elements alone.
+    """
+    head = BytesIO(data[:_HEADER_BYTES])
+    pixels: list[tuple[str | None, int]] = []
+
+    def are_next(tag: BaseTag, representation: str | None, length: int) -> bool:
+        if tag == _PIXEL_DATA:
+            pixels.append((representation, length))
+        return bool(pixels)
+
+    try:
+        if data[128:132] != b"DICM" or _transfer_syntax(head, 132) not in _UNCOMPRESSED:
+            return None
+        head.seek(0)
+        dataset = read_partial(head, are_next)
+    except Exception:  # whatever it is, the whole file has to be read to tell
+        return None
+    if not pixels or pixels[0][0] not in (None, "OB", "OW") or pixels[0][1] == _UNDEFINED_LENGTH:
+        return None
+    representation, length = pixels[0]
+    # PS3.5 7.1.2: tag, VR, two bytes reserved, length; PS3.5 7.1.3: tag, length.
+    start = head.tell() + (12 if representation else 8)
+    dataset.add_new(_PIXEL_DATA, representation or "OW", memoryview(data)[start : start + length])
+    return dataset
+
+
+def _is_grey_of_at_most_16_bits(dataset: pydicom.FileDataset) -> bool:
+    grey = dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2") and dataset.SamplesPerPixel == 1
+    return grey and dataset.BitsAllocated in (8, 16)
 
 
 def _dataset(data: bytes, max_pixels: int) -> pydicom.FileDataset:
@@ -113,21 +152,27 @@ def _dataset(data: bytes, max_pixels: int) -> pydicom.FileDataset:
     return dataset
 
 
-def _check_deflated_size(data: bytes, start: int, max_pixels: int) -> None:
-    """Refuses a deflated data set that grows beyond what the pixels need: pydicom inflates without bound."""
-    file = BytesIO(data)
+def _transfer_syntax(file: BytesIO, start: int) -> str | None:
+    """Reads the File Meta Information, and leaves the file at its end."""
     file.seek(start)
     meta = read_dataset(
         file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2
     )
-    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+    syntax: str | None = meta.get("TransferSyntaxUID")
+    return syntax
+
+
+def _check_deflated_size(data: bytes, start: int, max_pixels: int) -> None:
+    """Refuses a deflated data set that grows beyond what the pixels need: pydicom inflates without bound."""
+    file = BytesIO(data)
+    if _transfer_syntax(file, start) != uid.DeflatedExplicitVRLittleEndian:
         return
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     pending, inflated = file.read(), 0
     while pending and not inflater.eof:
         inflated += len(inflater.decompress(pending, 1 << 20))
         pending = inflater.unconsumed_tail
-        if inflated > _WIDEST_PIXEL * max_pixels + _HEADER_BYTES:
+        if inflated > _WIDEST_PIXEL * max_pixels + _BESIDE_PIXELS:
             raise too_large(max_pixels)
 
 
@@ -146,6 +191,8 @@ def _check(dataset: pydicom.FileDataset, max_pixels: int) -> None:
         raise refusal(
             "WRONG_BODY_PART", "The file states a body part other than the thorax: send a lateral thorax."
         )
+    if _view(dataset) is View.VENTRODORSAL:
+        raise refusal("WRONG_VIEW", "The file states a ventrodorsal or dorsoventral view: send a lateral thorax.")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise multi_frame(frames)
@@ -166,7 +213,7 @@ def _without_pixels(dataset: pydicom.FileDataset) -> Exception:
     return refusal("NO_PIXELS", "The DICOM file holds no pixels: send the image itself.")
 
 
-def _stored_pixels(dataset: pydicom.FileDataset) -> NDArray[Any]:
+def _stored_pixels(dataset: pydicom.FileDataset, codecs: Codecs) -> NDArray[Any]:
     """Returns integers [rows, columns], or [rows, columns, 3] in RGB."""
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax not in (*_NATIVE, uid.RLELossless):
@@ -178,32 +225,44 @@ def _stored_pixels(dataset: pydicom.FileDataset) -> NDArray[Any]:
                 "TRUNCATED", "The DICOM file is damaged: Rows and Columns differ from its compressed image's."
             )
         if syntax in _BY_GDCM:
-            dataset.PixelData = _decompressed_by_gdcm(dataset, frame)
+            dataset.PixelData = _decompressed_by_gdcm(dataset, frame, codecs)
             dataset.file_meta.TransferSyntaxUID = syntax = uid.ExplicitVRLittleEndian
-    pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=_CODECS.get(syntax, ""))
+    # Rather a view of the file than a copy of it, where it needs no correction.
+    options: dict[str, Any] = {"view_only": True, "correct_unused_bits": False} if syntax in _NATIVE else {}
+    plugin = _CODECS.get(syntax, "")
+    pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin, **options)
+    if options:
+        pixels = _without_unused_bits(dataset, pixels)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return apply_color_lut(pixels, dataset)
     return pixels
 
 
-def _decompressed_by_gdcm(dataset: pydicom.FileDataset, frame: bytes) -> bytes:
+def _without_unused_bits(dataset: pydicom.Dataset, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Clears, respectively fills with the sign, what lies above BitsStored: it may hold anything (PS3.5 8.1.1)."""
+    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
+    most = 2 ** (int(dataset.BitsStored) - int(dataset.PixelRepresentation))
+    if unused <= 0 or (-most <= pixels.min() and pixels.max() < most):
+        return pixels
+    return (pixels << unused) >> unused
+
+
+def _decompressed_by_gdcm(dataset: pydicom.FileDataset, frame: bytes, codecs: Codecs) -> bytes:
     """Returns native pixel data.
 
     Raises:
         subprocess.SubprocessError: GDCM could not read the frame, or died of it.
     """
-    arguments = [
-        dataset.file_meta.TransferSyntaxUID,
-        dataset.PhotometricInterpretation,
-        dataset.Rows,
-        dataset.Columns,
-        dataset.SamplesPerPixel,
-        dataset.BitsAllocated,
-        dataset.BitsStored,
-        dataset.PixelRepresentation,
-    ]
+    names = (str(dataset.file_meta.TransferSyntaxUID), str(dataset.PhotometricInterpretation))
+    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+    numbers = [int(dataset[keyword].value) for keyword in keywords]
+    if codecs is Codecs.ALL:
+        # Only here, so that the process which GDCM must not take down does not even load it.
+        from canicor.radiograph._gdcm_frame import decompressed
+
+        return decompressed(frame, *names, *numbers)
     return subprocess.run(
-        [sys.executable, "-P", _GDCM_PROCESS, *map(str, arguments)],
+        [sys.executable, "-P", _GDCM_PROGRAM, *names, *map(str, numbers)],
         input=frame,
         capture_output=True,
         check=True,
@@ -229,10 +288,10 @@ def _size_of_jpeg(frame: bytes) -> tuple[int, int]:
         position += 2 + length
 
 
-def _grey(dataset: pydicom.FileDataset, stored: NDArray[Any]) -> NDArray[np.float32]:
+def _luma(dataset: pydicom.FileDataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
     palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
     bits = 8 * stored.dtype.itemsize if palette else int(dataset.BitsStored)
-    return grey(np.clip(stored.astype(np.float32) / (2**bits - 1), 0, 1))
+    return grey(Image.fromarray((stored >> max(0, bits - 8)).astype(np.uint8)))
 
 
 def _text(dataset: pydicom.Dataset, keyword: str) -> str:

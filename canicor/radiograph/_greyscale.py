@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 
-from canicor.radiograph._image import reduced, stretched
+from canicor.radiograph._image import stretched
+from canicor.resizing import resized, resized_as_shown
 
 # Stored values of up to 16 bits are looked up; a wider range is computed pixel by pixel.
 _LARGEST_TABLE = 2**16
@@ -17,27 +18,30 @@ _LARGEST_TABLE = 2**16
 _STRAIGHT = 0.1 / 255
 
 
-def greyscale(dataset: Dataset, stored: NDArray[Any], reduction: tuple[int, int]) -> NDArray[np.float32]:
+def greyscale(dataset: Dataset, stored: NDArray[Any], size: tuple[int, int] | None) -> NDArray[np.float32]:
     """Returns stored pixels [rows, columns] as they are to be shown: 0..1, bright = dense, padding black.
 
     Args:
         dataset: Says how they are to be shown.
         stored: Integers [rows, columns].
-        reduction: Blocks of (rows, columns) to average.
+        size: (rows, columns) to resize them to, None for none.
     """
     low, high = int(stored.min()), int(stored.max())
     if high - low >= _LARGEST_TABLE:
-        return reduced(_shown(dataset, stored), reduction)
+        shown = _shown(dataset, stored)
+        return resized(shown, *size) if size else shown
     table = np.zeros(high - low + 1, dtype=np.float32)
     values = _values(dataset, stored, low, high)
     table[values - low] = _shown(dataset, values.astype(stored.dtype))
-    ramp = None if reduction == (1, 1) else _Ramp.of(table)
-    if ramp is None:
-        return reduced(table[np.subtract(stored, low, dtype=np.int32)], reduction)
-    # The mean of what a straight line shows is what it shows of the mean: so the fewer means go through it.
-    if ramp.last - ramp.first < high - low:
-        stored = np.clip(stored, low + ramp.first, low + ramp.last)
-    return ramp.shown(reduced(stored, reduction) - np.float32(low))
+
+    def looked_up(pixels: NDArray[Any]) -> NDArray[np.float32]:
+        shown: NDArray[np.float32] = table[np.subtract(pixels, low, dtype=np.int32)]
+        return shown
+
+    if not size:
+        return looked_up(stored)
+    ramp = _Ramp.of(table)
+    return ramp.resized(stored, low, high, size) if ramp else resized_as_shown(stored, looked_up, *size)
 
 
 def _values(dataset: Dataset, stored: NDArray[Any], low: int, high: int) -> NDArray[np.int64]:
@@ -46,7 +50,8 @@ def _values(dataset: Dataset, stored: NDArray[Any], low: int, high: int) -> NDAr
     if dataset.get("PixelPaddingValue") is None:
         return values
     there = np.zeros(len(values), dtype=np.bool_)
-    there[np.subtract(stored, low, dtype=np.int32)] = True
+    for row in stored:
+        there[np.subtract(row, low, dtype=np.int32)] = True
     return values[there]
 
 
@@ -68,14 +73,36 @@ class _Ramp:
         first = int(np.argmax(table != start)) - 1
         last = len(table) - int(np.argmax(table[::-1] != end))
         ramp = cls(first, last, start, end)
-        straight = ramp.shown(np.clip(np.arange(len(table), dtype=np.float32), first, last))
+        straight = ramp.levels(np.clip(np.arange(len(table)), first, last) - first, last - first)
         return ramp if np.abs(straight - table).max() <= _STRAIGHT else None
 
-    def shown(self, entries: NDArray[np.float32]) -> NDArray[np.float32]:
-        slope = (self.end - self.start) / np.float32(self.last - self.first)
-        shown: NDArray[np.float32] = entries * slope
-        shown += self.start - self.first * slope
-        return np.clip(shown, 0, 1, out=shown)
+    def resized(self, stored: NDArray[Any], low: int, high: int, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Resizes first: what a straight line shows of a mean is the mean of what it shows.
+
+        Args:
+            stored: [rows, columns].
+            low: The smallest of them, which the table's first entry is for.
+            high: The largest of them.
+            size: (rows, columns).
+        """
+        first, last = low + self.first, low + self.last
+        step = 0xFFFF // (last - first)
+
+        def rises(strip: NDArray[Any]) -> NDArray[np.uint16]:
+            if low < first or last < high:
+                strip = np.clip(strip, first, last)
+            # Modulo 2^16, which no rise exceeds; then as fine as 16 bits allow.
+            values = strip.astype(np.uint16, copy=False) - np.uint16(first & 0xFFFF)
+            values *= np.uint16(step)
+            return values
+
+        return self.levels(resized_as_shown(stored, rises, *size), step * (last - first))
+
+    def levels(self, rises: NDArray[Any], whole: int) -> NDArray[np.float32]:
+        """Returns what is shown at so much of the whole rise."""
+        shown = rises * ((self.end - self.start) / np.float32(whole)) + self.start
+        clipped: NDArray[np.float32] = np.clip(shown, 0, 1, dtype=np.float32)
+        return clipped
 
 
 def _shown(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float32]:

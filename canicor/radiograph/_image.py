@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum, auto
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from canicor.errors import CanicorError, InvalidArgument, ResourceExhausted
 
@@ -17,20 +17,13 @@ _SMALLEST_SIDE = 32
 
 # JPEG keeps a grey image's channels within a few steps of each other; a coloured side marker covers less than one
 # pixel in a hundred.
-_GREY_TOLERANCE = 16 / 255
+_GREY_TOLERANCE = 16
 _COLOURED_SHARE = 0.01
+# Cb and Cr so near to neutral put R, G and B no further apart than the tolerance.
+_SURELY_GREY = 5
 
-# ITU-R BT.601 luma: gives back the Y that JPEG stored.
-_LUMA: NDArray[np.float32] = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-
-
-# Times the rows and columns that suffice. With fewer, a window that steepens the greys shows the blocks: for a
-# real radiograph resized to 224, in a window of 1600 of 4096 values, the mean difference to resizing it whole
-# was 2.4 grey levels of 255 with 1 and 0.9 with this.
-_DETAIL_LEFT = 1.25
-
-Sufficient = Callable[[int, int, tuple[float, float]], tuple[int, int]]
-"""(height, width, pixel aspect) of a radiograph as received -> (rows, columns) that it will be resized to."""
+Size = Callable[[int, int, tuple[float, float]], tuple[int, int]]
+"""(height, width, pixel aspect) of a radiograph as received -> (rows, columns) to resize it to."""
 
 Levels = NDArray[np.uint8] | NDArray[np.float32]
 """Grey levels: uint8 in 0..255 or float32 in 0..1."""
@@ -41,25 +34,39 @@ class View(StrEnum):
 
     LATERAL = "lateral"
     VENTRODORSAL = "ventrodorsal"
-    """Ventrodorsal or dorsoventral: the beam runs in the sagittal plane."""
+    """Ventrodorsal or dorsoventral: the beam runs in the sagittal plane. Such a file is refused."""
     UNKNOWN = "unknown"
+
+
+class Codecs(Enum):
+    """Which decoders may run in this process."""
+
+    BOUNDED = auto()
+    """Those whose work is bounded by the pixels that a file states, whatever its bytes."""
+    SAFE = auto()
+    """All; the one that aborts its process on some damaged files (GDCM) gets a process of its own for each."""
+    ALL = auto()
+    """All, in a process that may die of it."""
+
+
+class Unbounded(Exception):
+    """The file takes more than `Codecs.BOUNDED`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Radiograph:
-    """One radiograph as received: neither rotated nor cropped, and reduced only where the caller said how far.
+    """One radiograph: neither rotated nor cropped, and resized only where the caller said to what.
 
     Attributes:
-        levels: [ceil(height / reduction), ceil(width / reduction)] uint8 in 0..255 where the file holds such, else
-            float32 in 0..1; bright = dense; not writable.
+        levels: [rows, columns] uint8 in 0..255 where the file holds such, else float32 in 0..1; bright = dense;
+            not writable.
         pixel_spacing: (row, column) mm from PixelSpacing (0028,0030), else ImagerPixelSpacing (0018,1164);
             None where unknown.
         format: "DICOM", "PNG", "JPEG" or "TIFF".
         view: From ViewPosition (0018,5101), ViewCodeSequence (0054,0220) or SeriesDescription (0008,103E), the
             first of them that names one view.
         stated_aspect: PixelAspectRatio (0028,0034), vertical to horizontal.
-        reduction: (rows, columns) as received that one row and column of `levels` is the mean of.
-        received: (height, width) as received, where `levels` is reduced.
+        received: (height, width) as received, where `levels` is resized.
     """
 
     levels: Levels
@@ -67,7 +74,6 @@ class Radiograph:
     format: str
     view: View
     stated_aspect: tuple[float, float] = (1.0, 1.0)
-    reduction: tuple[int, int] = (1, 1)
     received: tuple[int, int] | None = None
 
     @property
@@ -119,35 +125,6 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
         )
 
 
-def reduction_to(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Returns by what whole numbers height and width may be divided before they become (rows, columns)."""
-    rows, columns = size
-    return max(1, int(height / (rows * _DETAIL_LEFT))), max(1, int(width / (columns * _DETAIL_LEFT)))
-
-
-def reduced(values: NDArray[Any], reduction: tuple[int, int]) -> NDArray[np.float32]:
-    """Returns the means of blocks of (rows, columns), those at the far edges of what is left."""
-    # Sums of slices, in the narrowest type that holds them: ten times faster than a reshape to four dimensions.
-    shape = values.shape
-    total: Any = np.float32
-    if values.dtype.kind == "u":
-        total = np.min_scalar_type(int(values.max()) * reduction[0] * reduction[1])
-    for axis, step in enumerate(reduction):
-        values = np.moveaxis(values, axis, 0)
-        sums = values[::step].astype(total)
-        for start in range(1, step):
-            part = values[start::step]
-            sums[: len(part)] += part
-        values = np.moveaxis(sums, 0, axis)
-    down, across = (
-        np.minimum(step, length - np.arange(0, length, step))
-        for step, length in zip(reduction, shape, strict=True)
-    )
-    means: NDArray[np.float32] = np.divide(values, down[:, np.newaxis], dtype=np.float32)
-    means /= across.astype(np.float32)
-    return means
-
-
 def multi_frame(frames: int) -> InvalidArgument:
     """Returns the error for a series in one file."""
     return refusal("MULTI_FRAME", f"The file holds {frames} images: send one radiograph per file.")
@@ -158,7 +135,7 @@ def decoding(file_format: str) -> Iterator[None]:
     """Turns whatever a third-party decoder raises on hostile bytes into one refusal."""
     try:
         yield
-    except CanicorError:
+    except (CanicorError, Unbounded):
         raise
     except MemoryError as error:
         raise ResourceExhausted(
@@ -170,19 +147,43 @@ def decoding(file_format: str) -> Iterator[None]:
         ) from error
 
 
-def grey(channels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns [height, width] luma of RGB [height, width, 3] in 0..1 whose channels agree.
+def grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Returns [height, width] luma of an image in RGB or YCbCr whose channels agree.
 
     Raises:
         InvalidArgument: COLOUR_PHOTOGRAPH: they do not.
     """
-    red, green, blue = np.moveaxis(channels, -1, 0)
-    chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    if np.mean(chroma > _GREY_TOLERANCE) > _COLOURED_SHARE:
+    ycbcr = image if image.mode == "YCbCr" else image.convert("YCbCr")
+    luma, blue, red = ycbcr.split()
+    if image is not ycbcr:
+        # Pillow rounds Y down, and so tells grey from grey.
+        luma = image.convert("L")
+    if _is_coloured(np.asarray(blue), np.asarray(red)):
         raise refusal("COLOUR_PHOTOGRAPH", "The image is in colour: send a radiograph, which is grey.")
-    # No matrix product: it rounds equal pixels differently by where they stand, which passes for contrast.
-    luma: NDArray[np.float32] = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
-    return luma
+    return np.asarray(luma)
+
+
+def _is_coloured(blue: NDArray[np.uint8], red: NDArray[np.uint8]) -> bool:
+    """Whether too many pixels of these Cb and Cr are coloured."""
+    if all(abs(int(end) - 128) <= _SURELY_GREY for one in (blue, red) for end in (one.min(), one.max())):
+        return False
+    # One number of 16 bits for both: looked up in half the time.
+    chroma = blue.astype(np.uint16)
+    chroma <<= 8
+    chroma |= red
+    return bool(np.mean(_COLOURED[chroma]) > _COLOURED_SHARE)
+
+
+def _coloured() -> NDArray[np.bool_]:
+    """Returns [65536], by 256 Cb + Cr: whether R, G and B lie further apart than those of a grey pixel."""
+    # ITU-T T.871: what JPEG's colours are made of, less the luma that the three share.
+    blue, red = np.mgrid[-128.0:128.0, -128.0:128.0]
+    rgb = np.stack([1.402 * red, -0.344136 * blue - 0.714136 * red, 1.772 * blue])
+    coloured: NDArray[np.bool_] = np.ptp(rgb, axis=0) > _GREY_TOLERANCE
+    return coloured.ravel()
+
+
+_COLOURED = _coloured()
 
 
 def stretched(values: NDArray[np.float32], counts: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:

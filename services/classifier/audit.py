@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from services.classifier.classification import Classification
+from services.classifier.reading import Classification
 from services.runtime.interceptor import caller
 
 _FILE_BYTES = 100 * 2**20

@@ -1,160 +1,176 @@
-"""Bytes in, answer out: decodes, resizes, infers and judges off the event loop."""
+"""Radiographs in, answers out: each read when its turn comes, the same file at the same time only once."""
 
 import asyncio
-import hashlib
+import math
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.errors import DeadlineExceeded, ResourceExhausted
-from canicor.model_input import read
-from services.classifier.answer import Answer, answer
-from services.classifier.metrics import ANSWERS, REFERRALS, SHED, STAGE_SECONDS, WAITING
+from services.classifier.decoding import Decoders
+from services.classifier.drift import Drift
+from services.classifier.engines import Outputs
+from services.classifier.metrics import ANSWERS, CONFIDENCE, REFERRALS, SHARED, STAGE_SECONDS
 from services.classifier.model import Model
+from services.classifier.models import Models
+from services.classifier.reading import Classification, Reading
+from services.classifier.scheduler import Job, Scheduler
+from services.classifier.shadow import Shadow
 
-Result = TypeVar("Result")
-
-RETRY_SECONDS = 1.0
-"""When to come back after a full queue."""
+# Enough of a file to tell it from others before the whole of it is compared.
+_TAIL = 4096
 
 
-@dataclass(frozen=True)
-class Classification:
-    """An answer and what it took.
+@dataclass
+class _Work:
+    """The work on one file by one model, which any number of callers wait for."""
 
-    Attributes:
-        seconds: By stage: `queue`, `decode`, `inference`, `total`.
-    """
+    image: bytes
+    job: Job
+    task: "asyncio.Task[Classification]"
+    callers: int = 0
 
-    answer: Answer
-    model: Model
-    sha256: str
-    seconds: dict[str, float]
+    async def result(self, deadline: float) -> Classification:
+        self.callers += 1
+        self.job.deadline = max(self.job.deadline, deadline)
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self.callers -= 1
+            if not self.callers:
+                self.task.cancel()
 
 
 class Classifications:
-    """Works on a bounded number of radiographs at once, and lets a bounded number wait.
+    """Classifies radiographs.
 
     Args:
-        workers: Radiographs worked on at once.
-        max_waiting: Requests taken in and not yet answered; beyond, they are refused.
+        scheduler: Shares out the cores.
+        models: Says who is asked beside a model.
+        decoders: Decode.
+        drift: Is told of every answer.
     """
 
-    def __init__(self, workers: int, max_waiting: int) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="classify")
-        self._max_waiting = max_waiting
-        self._waiting = 0
+    def __init__(self, scheduler: Scheduler, models: Models, decoders: Decoders, drift: Drift) -> None:
+        self._scheduler = scheduler
+        self._models = models
+        self._decoders = decoders
+        self._drift = drift
+        self._shadow = Shadow(scheduler, models, decoders)
+        self._under_way: dict[tuple[Any, ...], list[_Work]] = {}
 
-    async def classify(self, image: bytes, model: Model, time_left: Callable[[], float]) -> Classification:
+    async def classify(
+        self, image: bytes, model: Model, deadline: float, *, heat_map: bool = False
+    ) -> Classification:
         """Classifies one radiograph.
 
         Args:
             image: The file.
             model: Answers.
-            time_left: Seconds until the caller gives up, asked before work starts.
+            deadline: When the caller gives up, in seconds of `time.monotonic`; infinite for never.
+            heat_map: Return the heat map of a model that gives it.
 
         Raises:
-            CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait;
-                DeadlineExceeded where no time was left when its turn came.
+            CanicorError: As `canicor.radiograph.decode`; ResourceExhausted where too many wait, or it would come
+                too late; DeadlineExceeded where no time was left when its turn came.
         """
-        work = partial(_classify, image, model, time_left, self._alone, time.perf_counter())
-        done = await self._worked(work)
-        _count(done)
-        return done
+        key = (model, heat_map, len(image), image[-_TAIL:])
+        work = next((one for one in self._under_way.get(key, ()) if one.image == image), None)
+        if work is None:
+            work = self._begun(image, model, deadline, heat_map)
+            self._under_way.setdefault(key, []).append(work)
+            work.task.add_done_callback(partial(self._ended, key, work))
+        else:
+            SHARED.inc()
+        return await work.result(deadline)
 
     async def infer(
-        self, images: NDArray[np.uint8], model: Model, time_left: Callable[[], float]
-    ) -> dict[str, NDArray[np.float32]]:
+        self, images: NDArray[np.uint8], model: Model, names: Sequence[str], deadline: float
+    ) -> Outputs:
         """Runs a model's graph on prepared inputs.
 
         Args:
             images: uint8 [N, height, width] of the bundle's input.
             model: Runs.
-            time_left: As for `classify`.
+            names: Of the outputs wanted; those that an answer needs where empty.
+            deadline: As for `classify`.
 
         Raises:
             ResourceExhausted, DeadlineExceeded: As `classify`.
         """
-        return await self._worked(partial(_infer, images, model, time_left, self._alone))
 
-    def _alone(self) -> bool:
-        return self._waiting == 1
+        def run() -> Outputs:
+            job.check("inference", model.plan.seconds)
+            return model.infer(images, names, cores=self._scheduler.cores_each())
 
-    async def _worked(self, work: Callable[[], Result]) -> Result:
-        if self._waiting >= self._max_waiting:
-            SHED.inc()
-            raise ResourceExhausted(
-                f"{self._waiting} requests are waiting: try again in {RETRY_SECONDS:g} s.",
-                reason="QUEUE_FULL",
-                retry_after=RETRY_SECONDS,
-            )
-        self._waiting += 1
-        WAITING.set(self._waiting)
+        job = self._scheduler.admit(images.nbytes, deadline, model.estimate)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await self._scheduler.run(job, run)
         finally:
-            self._waiting -= 1
-            WAITING.set(self._waiting)
+            self._scheduler.release(job)
 
-    def close(self) -> None:
-        """Waits for the work under way."""
-        self._pool.shutdown(cancel_futures=True)
+    def _begun(self, image: bytes, model: Model, deadline: float, heat_map: bool) -> _Work:
+        job = self._scheduler.admit(len(image), deadline, model.estimate)
+        models = [model, *self._models.beside(model)]
+        reading = Reading(image, models, job, self._decoders, heat_map=heat_map)
+        return _Work(image, job, asyncio.create_task(self._classified(image, reading)))
+
+    def _ended(self, key: tuple[Any, ...], work: _Work, task: "asyncio.Task[Classification]") -> None:
+        self._scheduler.release(work.job)
+        self._under_way[key].remove(work)
+        if not self._under_way[key]:
+            del self._under_way[key]
+        if not task.cancelled():
+            # Looked at, even where the last caller has just left.
+            task.exception()
+
+    async def _classified(self, image: bytes, reading: Reading) -> Classification:
+        if any(one.batches for one in reading.models):
+            done = await self._step_by_step(reading)
+        else:
+            done = await self._scheduler.run(reading.job, partial(self._at_one_go, reading))
+        done.model.estimate.learn(done.seconds, max(self._scheduler.cores, done.model.plan.batch))
+        _count(done)
+        self._shadow.score(image, done)
+        return done
+
+    def _at_one_go(self, reading: Reading) -> Classification:
+        done = reading.at_one_go(self._scheduler.cores_each())
+        reading.tell(self._drift, done.answer)
+        return done
+
+    async def _step_by_step(self, reading: Reading) -> Classification:
+        """Leaves the core to others while a GPU works."""
+        await self._scheduler.run(reading.job, reading.decode)
+        for model in reading.models:
+            if model.batches:
+                outputs = model.submit(reading.pixels(model), reading.job)
+                reading.take(model, await asyncio.wrap_future(outputs))
+            else:
+                await self._scheduler.run(reading.job, partial(reading.infer, model, 1))
+        done = reading.judge()
+        reading.tell(self._drift, done.answer)
+        return done
 
 
-def time_left(context: "grpc.aio.ServicerContext[Any, Any]") -> Callable[[], float]:
-    """Returns what tells how many seconds a call has left; infinite where its caller set no deadline."""
-
-    def left() -> float:
-        remaining = context.time_remaining()
-        return float("inf") if remaining is None else remaining
-
-    return left
-
-
-def _infer(
-    images: NDArray[np.uint8], model: Model, time_left: Callable[[], float], alone: Callable[[], bool]
-) -> dict[str, NDArray[np.float32]]:
-    _check_time(time_left)
-    return model.infer(images, alone=alone())
-
-
-def _check_time(time_left: Callable[[], float]) -> None:
-    if time_left() <= 0:
-        raise DeadlineExceeded("The deadline passed before work on this radiograph began.", reason="DEADLINE")
-
-
-def _classify(
-    image: bytes, model: Model, time_left: Callable[[], float], alone: Callable[[], bool], arrived: float
-) -> Classification:
-    started = time.perf_counter()
-    _check_time(time_left)
-    size = model.info.input
-    radiograph, pixels, placement = read(image, size.height, size.width, size.resize)
-    decoded = time.perf_counter()
-    output = model.run(pixels, alone=alone())
-    inferred = time.perf_counter()
-    said = answer(output, model.info, placement, radiograph.pixel_aspect)
-    seconds = {
-        "queue": started - arrived,
-        "decode": decoded - started,
-        "inference": inferred - decoded,
-        "total": time.perf_counter() - arrived,
-    }
-    return Classification(said, model, hashlib.sha256(image).hexdigest(), seconds)
+def deadline_of(context: "grpc.aio.ServicerContext[Any, Any]") -> float:
+    """Returns when a call's caller gives up, in seconds of `time.monotonic`; infinite where he never does."""
+    remaining = context.time_remaining()
+    return math.inf if remaining is None else time.monotonic() + remaining
 
 
 def _count(done: Classification) -> None:
-    name, version = done.model.name, done.model.version
-    decision = "REFER" if done.answer.referrals else "ACCEPT"
-    ANSWERS.labels(name, version, done.answer.heart_size or "", decision).inc()
-    for referral in done.answer.referrals:
+    name, version, said = done.model.name, done.model.version, done.answer
+    decision = "REFER" if said.referrals else "ACCEPT"
+    ANSWERS.labels(name, version, said.heart_size or "", decision).inc()
+    if said.probability is not None:
+        CONFIDENCE.labels(name, version).observe(said.probability)
+    for referral in said.referrals:
         REFERRALS.labels(name, referral.reason).inc()
     for stage, seconds in done.seconds.items():
         STAGE_SECONDS.labels(stage).observe(seconds)

@@ -9,9 +9,9 @@ from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.measurement.v1.measurement_pb2 import HEART_SIZE_UNSPECIFIED
 from canicor.messages import heart_size_message, key_points_message
 from services.classifier.answer import Answer, notices
-from services.classifier.classification import Classification
 from services.classifier.model import Model
 from services.classifier.models import Status
+from services.classifier.reading import Classification
 
 _KINDS = {
     ModelKind.CLASSIFIER: pb.MODEL_KIND_CLASSIFIER,
@@ -62,7 +62,7 @@ def model_message(model: Model, aliases: tuple[Alias, ...], *, with_card: bool =
         training_dataset_digest=info.training_dataset_digest,
         test_dataset_digest=info.test_dataset_digest,
         create_time=_timestamp(info.create_time.timestamp()),
-        execution_provider=model.provider,
+        engine=model.engine,
         card=model.card if with_card else "",
         coverage=info.coverage,
     )

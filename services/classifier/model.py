@@ -1,107 +1,107 @@
-"""One version of a model, loaded into ONNX Runtime."""
+"""One version of a model, loaded and tried."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
-from canicor.bundle import INPUT, OUTPUTS, Bundle
+from canicor.bundle import HEAT_MAP, Bundle
 from canicor.errors import FailedPrecondition
-from canicor.onnx_runtime import CPU, InferenceSession, open_session
-
-_log = structlog.get_logger("canicor.model")
-
-
-@dataclass(frozen=True)
-class Output:
-    """What the graph said of one image; the fields of the other kind are None.
-
-    Attributes:
-        probabilities: float32 [3], Small, Normal, Large.
-        key_points: float32 [6, 2] in pixels of the model's input.
-        peaks: float32 [6], 0 to 1.
-    """
-
-    probabilities: NDArray[np.float32] | None = None
-    key_points: NDArray[np.float32] | None = None
-    peaks: NDArray[np.float32] | None = None
+from services.classifier import tuning
+from services.classifier.batcher import Batcher
+from services.classifier.engines import Engine, Outputs, Runner
+from services.classifier.scheduler import Estimate, Job
+from services.classifier.tuning import Plan, Refused
 
 
 class Model:
-    """A bundle that runs. Loading tries it on a blank image, so that what is served has answered once.
+    """A bundle that runs. Loading holds it against its recorded predictions, so what is served has answered.
 
     Args:
         bundle: Checked, as `canicor.bundle.ModelRepository.read` returns it.
-        providers: ONNX Runtime's execution providers by preference.
-        cores: Cores that an inference which runs alone may use; several at once use one each.
+        engines: To choose the fastest from that gives the right answers.
+        cores: Of this machine, for this server.
+        slowest: Seconds that one inference may take.
+        before: The version that this one follows: where it is of the same make, the choice is the same.
+
+    Attributes:
+        plan: How it runs here.
+        outputs: What its graph gives, and what follows N in the shape of each, as `OUTPUTS` and `OPTIONAL_OUTPUTS`
+            have it.
+        estimate: What a request to it takes, learnt from those that were answered.
 
     Raises:
-        FailedPrecondition: ONNX Runtime can't run it here, or its inputs or outputs are not what its kind says.
+        FailedPrecondition: No engine runs it, its outputs are not what its kind says or what it predicted when it
+            was made, or it is too slow.
     """
 
-    def __init__(self, bundle: Bundle, providers: tuple[str, ...], cores: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engines: Iterable[Engine],
+        cores: int,
+        slowest: float,
+        before: "Model | None" = None,
+    ) -> None:
         self.name = bundle.name
         self.version = bundle.version
         self.info = bundle.info
         self.card = bundle.card
-        # One core each gives the most answers; all cores for one give a lone answer soonest. A session has one
-        # number of threads for life, so there are two.
-        self._session = _session(bundle, providers, 1)
-        has_choice = cores > 1 and self.provider == CPU
-        self._lone_session = _session(bundle, providers, cores) if has_choice else self._session
-        self._try()
+        self.estimate = Estimate()
+        self._size = len(bundle.model)
+        self.plan, self._runners = self._prepared(bundle, engines, cores, before)
+        self.outputs = tuning.outputs_of(self._runners[1], self.info)
+        self._usual = [name for name in self.outputs if name != HEAT_MAP]
+        if self.plan.seconds > slowest:
+            raise FailedPrecondition(
+                f"The model {self.name}/{self.version} takes {self.plan.seconds:.2f} s for one radiograph, more "
+                f"than CANICOR_SLOWEST_INFERENCE allows ({slowest:g} s).",
+                reason="MODEL_REFUSED",
+            )
+        self._batcher = Batcher(self._runners[1].run, self.plan.batch) if self.plan.batch > 1 else None
 
     @property
-    def provider(self) -> str:
-        """The execution provider that runs it."""
-        return str(self._session.get_providers()[0])
+    def engine(self) -> str:
+        """The name of the engine that runs it."""
+        return self.plan.engine.name
 
-    def run(self, image: NDArray[np.uint8], *, alone: bool = False) -> Output:
-        """Runs one image, uint8 [height, width] of the bundle's input: see `infer`."""
-        return Output(**{name: value[0] for name, value in self.infer(image[None], alone=alone).items()})
+    @property
+    def batches(self) -> bool:
+        """Whether images are run together: then `submit` is the way."""
+        return self._batcher is not None
 
-    def infer(self, images: NDArray[np.uint8], *, alone: bool = False) -> dict[str, NDArray[np.float32]]:
-        """Runs images and returns the graph's outputs by name, as `OUTPUTS` says.
+    def infer(self, images: NDArray[np.uint8], names: Sequence[str] = (), *, cores: int = 1) -> Outputs:
+        """Runs images in the calling thread and returns the graph's outputs by name.
+
+        ONNX Runtime computes a whole graph, whatever is asked of it: `only_execute_path_to_fetches` does nothing
+        outside its training builds (microsoft/onnxruntime#16013). What is not asked for is not copied.
 
         Args:
             images: uint8 [N, height, width] of the bundle's input.
-            alone: No other inference is under way or waiting, so this one may have every core.
+            names: Of the outputs wanted; those that an answer needs where left out.
+            cores: That it may use.
         """
-        names = list(OUTPUTS[self.info.kind])
-        session = self._lone_session if alone else self._session
-        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+        most = max(number for number in self._runners if number <= max(1, cores))
+        return self._runners[most].run(images, names or self._usual)
 
-    def _try(self) -> None:
-        height, width = self.info.input.height, self.info.input.width
-        blank = np.zeros((height, width), np.uint8)
-        try:
-            self.run(blank, alone=True)
-            output = self.run(blank)
-        except Exception as error:
-            raise self._refused("does not run on an image of its stated size") from error
-        for name, shape in OUTPUTS[self.info.kind].items():
-            value = getattr(output, name)
-            if value.shape != shape or not np.isfinite(value).all():
-                raise self._refused(f"gives {name} of shape {value.shape} or not finite, where {shape} is due")
+    def submit(self, image: NDArray[np.uint8], job: Job, names: Sequence[str] = ()) -> "Future[Outputs]":
+        """Has an image run with others that wait, where the model `batches`; see `Batcher.submit`."""
+        assert self._batcher is not None  # noqa: S101
+        return self._batcher.submit(image, names or self._usual, lambda: job.check("inference", self.plan.seconds))
 
-    def _refused(self, why: str) -> FailedPrecondition:
-        return FailedPrecondition(f"The model {self.name}/{self.version} {why}.", reason="MODEL_REFUSED")
+    def _prepared(
+        self, bundle: Bundle, engines: Iterable[Engine], cores: int, before: "Model | None"
+    ) -> tuple[Plan, dict[int, Runner]]:
+        if before is not None and self._is_like(before):
+            try:
+                return before.plan, tuning.apply(before.plan, bundle, cores)
+            except Refused:
+                # Another engine may still run it.
+                pass
+        return tuning.choose(bundle, engines, cores)
 
-
-def _session(bundle: Bundle, preferred: tuple[str, ...], threads: int) -> InferenceSession:
-    try:
-        session = open_session(bundle.model, preferred, threads)
-    except Exception as error:
-        raise FailedPrecondition(
-            f"ONNX Runtime can't load the model {bundle.name}/{bundle.version}.", reason="MODEL_REFUSED"
-        ) from error
-    _log.info(
-        "loaded",
-        model=bundle.name,
-        version=bundle.version,
-        asked=preferred,
-        running=session.get_providers(),
-        threads=threads,
-    )
-    return session
+    def _is_like(self, before: "Model") -> bool:
+        """Whether it is the same network with other weights, as far as can be told."""
+        same = self.info.kind is before.info.kind and self.info.input == before.info.input
+        return same and abs(self._size - before._size) < before._size / 100

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import canicor
-from canicor.bundle import INPUT, OUTPUTS, ModelKind
+from canicor.bundle import INPUT, ModelKind
 from canicor.classifier.v1 import open_inference_pb2 as pb
 from canicor.classifier.v1.open_inference_pb2_grpc import GRPCInferenceServiceServicer
 from canicor.errors import CanicorError, NotFound
 from services.classifier.answer import notices
 from services.classifier.audit import AuditLog
-from services.classifier.classification import Classification, Classifications, time_left
+from services.classifier.classification import Classifications, deadline_of
 from services.classifier.model import Model
 from services.classifier.models import Models
+from services.classifier.reading import Classification
 from services.classifier.tensors import BYTES, FP32, UINT8, add_outputs, bad_tensor, input_tensor
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -95,8 +96,8 @@ class OpenInference(GRPCInferenceServiceServicer):
                     for name, (datatype, shape, _) in _answers_of(model).items()
                 ),
                 *(
-                    tensor(name=name, datatype=FP32, shape=[-1, *shape])
-                    for name, shape in OUTPUTS[model.info.kind].items()
+                    tensor(name=name, datatype=FP32, shape=[-1, *(-1 if side is None else side for side in shape)])
+                    for name, shape in model.outputs.items()
                 ),
             ],
         )
@@ -113,7 +114,8 @@ class OpenInference(GRPCInferenceServiceServicer):
                 self._audit.write(one, request.id)
             outputs = _tensors(done, model)
         elif name == INPUT and values.shape[1:] == (model.info.input.height, model.info.input.width):
-            outputs = await self._classifications.infer(values, model, time_left(context))
+            wanted = [output.name for output in request.outputs if output.name in model.outputs]
+            outputs = await self._classifications.infer(values, model, wanted, deadline_of(context))
         else:
             size = model.info.input
             raise bad_tensor(
@@ -128,7 +130,7 @@ class OpenInference(GRPCInferenceServiceServicer):
     async def _classified(self, images: Sequence[bytes], model: Model, context: Context) -> list[Classification]:
         async def classified(index: int, image: bytes) -> Classification:
             try:
-                return await self._classifications.classify(image, model, time_left(context))
+                return await self._classifications.classify(image, model, deadline_of(context))
             except CanicorError as error:
                 error.message = f"{IMAGE}[{index}]: {error.message}"
                 raise

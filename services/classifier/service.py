@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeAlias
 
 import grpc
+from prometheus_client import REGISTRY
 
 from canicor.bundle import Alias, ModelRepository
 from canicor.classifier.v1 import classifier_pb2 as pb
@@ -22,15 +24,18 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
     add_ModelAdminServiceServicer_to_server,
 )
 from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from canicor.errors import CanicorError, InvalidArgument, Unimplemented
-from services.classifier import open_inference
+from canicor.errors import CanicorError, InvalidArgument
+from services.classifier import explanation, open_inference
 from services.classifier.audit import AuditLog
-from services.classifier.classification import Classifications, time_left
+from services.classifier.classification import Classifications, deadline_of
+from services.classifier.decoding import Decoders
+from services.classifier.drift import Drift
 from services.classifier.messages import classify_response, model_message, status_message
-from services.classifier.model import Model
-from services.classifier.models import Models
-from services.classifier.overlay import key_point_overlay
+from services.classifier.metrics import STAGE_SECONDS
+from services.classifier.models import Loading, Models
+from services.classifier.scheduler import Scheduler
 from services.classifier.settings import ClassifierSettings
+from services.runtime import tracing
 from services.runtime.health import Health
 from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_token
 from services.runtime.tokens import Role
@@ -65,10 +70,12 @@ class ClassifierService:
     def __init__(self, settings: ClassifierSettings) -> None:
         self._settings = settings
         repository = ModelRepository(settings.models)
-        self._models = Models(
-            repository, settings.default_model, settings.execution_providers, settings.worker_count
-        )
-        self._classifications = Classifications(settings.worker_count, settings.max_waiting)
+        loading = Loading(settings.chosen_engines, settings.worker_count, settings.slowest_inference)
+        self._models = Models(repository, settings.default_model, settings.second_model, loading)
+        self._scheduler = Scheduler(settings.worker_count, settings.max_waiting, settings.max_waiting_bytes)
+        self._decoders = Decoders(settings.worker_count)
+        self._drift = Drift(settings.drift_window)
+        self._classifications = Classifications(self._scheduler, self._models, self._decoders, self._drift)
         self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
 
@@ -88,13 +95,16 @@ class ClassifierService:
         """Loads what is in production, and follows the aliases until the end."""
         await self._follow_once(health)
         following = asyncio.create_task(self._follow(health))
+        REGISTRY.register(self._drift)
         try:
             yield
         finally:
+            REGISTRY.unregister(self._drift)
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
-            self._classifications.close()
+            self._scheduler.close()
+            self._decoders.close()
             self._audit.close()
 
     async def _follow(self, health: Health) -> None:
@@ -154,13 +164,20 @@ class _Classifier(ClassifierServiceServicer):
     async def _answer(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         request_id = _checked_id(request.request_id)
         model = self._models.get(request.model)
-        wants_overlay = _wants_overlay(request, model)
-        done = await self._classifications.classify(request.image, model, time_left(context))
+        explanation.check(request.explanation, model)
+        heat_map = request.explanation == pb.EXPLANATION_HEAT_MAP
+        deadline = deadline_of(context)
+        done = await self._classifications.classify(request.image, model, deadline, heat_map=heat_map)
         self._audit.write(done, request_id)
         picture = b""
-        if wants_overlay:
-            picture = await asyncio.to_thread(key_point_overlay, request.image, done.answer.key_points)
-        return classify_response(done, request_id, picture)
+        if request.explanation != pb.EXPLANATION_UNSPECIFIED:
+            picture = await asyncio.to_thread(explanation.draw, request.explanation, request.image, done)
+        encoding = time.perf_counter()
+        response = classify_response(done, request_id, picture)
+        encoded = time.perf_counter()
+        STAGE_SECONDS.labels("encode").observe(encoded - encoding)
+        tracing.stage("encode", encoding, encoded)
+        return response
 
     async def _read(
         self,
@@ -218,7 +235,10 @@ class _ModelAdmin(ModelAdminServiceServicer):
         return admin_pb.SetAliasResponse(model=request.model)
 
     async def SetShadow(self, request: admin_pb.SetShadowRequest, context: Context) -> admin_pb.SetShadowResponse:
-        raise Unimplemented("This server does not score a candidate beside production.", reason="NO_SHADOW")
+        if request.version:
+            _checked_reference(pb.ModelReference(name=request.name, version=request.version))
+        await asyncio.to_thread(self._models.set_shadow, request.name, request.version)
+        return admin_pb.SetShadowResponse(version=request.version)
 
     async def RollBack(self, request: admin_pb.RollBackRequest, context: Context) -> admin_pb.RollBackResponse:
         version = await asyncio.to_thread(self._models.roll_back, request.name)
@@ -239,18 +259,6 @@ def _checked_id(request_id: str) -> str:
     return request_id or str(uuid.uuid4())
 
 
-def _wants_overlay(request: pb.ClassifyRequest, model: Model) -> bool:
-    if request.explanation == pb.EXPLANATION_UNSPECIFIED:
-        return False
-    if request.explanation == pb.EXPLANATION_KEY_POINT_OVERLAY and model.info.kind == "keypoints":
-        return True
-    raise InvalidArgument(
-        f"The model {model.name} does not give this explanation; key-point models give a key-point overlay.",
-        reason="EXPLANATION",
-        field="explanation",
-    )
-
-
 def _checked_reference(reference: pb.ModelReference) -> tuple[str, str]:
     if not reference.name or not reference.version.isdecimal():
         raise InvalidArgument(
@@ -260,9 +268,10 @@ def _checked_reference(reference: pb.ModelReference) -> tuple[str, str]:
 
 
 def _checked_alias(alias: str) -> Alias:
-    try:
-        return Alias(alias)
-    except ValueError as error:
+    if alias not in (Alias.PRODUCTION, Alias.CANDIDATE):
         raise InvalidArgument(
-            "alias must be 'production' or 'candidate'.", reason="UNKNOWN_ALIAS", field="alias"
-        ) from error
+            "alias must be 'production' or 'candidate'; SetShadow sets the shadow.",
+            reason="UNKNOWN_ALIAS",
+            field="alias",
+        )
+    return Alias(alias)

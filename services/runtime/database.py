@@ -3,25 +3,50 @@
 Needs the extra `database`, which `generator` and `labeling` bring.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, Dialect, ExceptionContext, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from canicor.errors import FailedPrecondition
+from canicor.errors import FailedPrecondition, Unavailable
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+
+# How long to wait for a connection; asyncpg's own 60 s are a caller's whole deadline.
+_CONNECT_SECONDS = 5.0
+
+RETRY_SECONDS = 1.0
+"""When to come back while the database does not answer."""
+
+# PostgreSQL's documentation, appendix A: connection exception, insufficient resources, operator intervention.
+_POSTGRESQL_CLASSES = frozenset({"08", "53", "57"})
+_SQLITE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+_log = structlog.get_logger("canicor.database")
 
 
 @asynccontextmanager
 async def opened(url: str, migrations: Path) -> AsyncIterator[AsyncEngine]:
     """Opens a database, brings its schema up to date, and closes it at the end.
+
+    Whatever is asked of it while it does not answer raises Unavailable.
 
     Args:
         url: `sqlite:///file` or `postgresql://user:password@host/name`.
@@ -30,6 +55,7 @@ async def opened(url: str, migrations: Path) -> AsyncIterator[AsyncEngine]:
 
     Raises:
         FailedPrecondition: The URL names no such database.
+        Unavailable: It does not answer.
     """
     engine = _engine(url)
     try:
@@ -50,12 +76,46 @@ def _engine(url: str) -> AsyncEngine:
             reason="DATABASE_URL",
         ) from error
     engine = create_async_engine(parsed.set(drivername=driver), pool_pre_ping=True)
+    event.listen(engine.sync_engine, "handle_error", _handle_error)
+    event.listen(engine.sync_engine, "do_connect", _connect)
     if driver.startswith("sqlite"):
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediately)
     return engine
+
+
+def _connect(dialect: Dialect, _record: object, args: list[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401
+    if dialect.name == "postgresql":
+        options.setdefault("timeout", _CONNECT_SECONDS)
+    try:
+        return dialect.connect(*args, **options)
+    except OSError as error:  # no error of a driver yet, so SQLAlchemy hands it on as it is
+        raise _unavailable(error) from error
+
+
+def _handle_error(context: ExceptionContext) -> Unavailable | None:
+    # A failed ping has SQLAlchemy connect anew, and is no error to anyone.
+    if not context.is_pre_ping and (context.is_disconnect or _is_passing(context.original_exception)):
+        return _unavailable(context.original_exception)
+    return None
+
+
+def _is_passing(error: BaseException) -> bool:
+    state = getattr(error, "sqlstate", None) or ""
+    # The primary code is the lowest byte of the extended one (sqlite.org/rescode.html).
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return state[:2] in _POSTGRESQL_CLASSES or code in _SQLITE_CODES
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    _log.error("the database does not answer", problem=str(error))
+    return Unavailable(
+        f"The database does not answer: try again in {RETRY_SECONDS:g} s.",
+        reason="DATABASE_UNAVAILABLE",
+        retry_after=RETRY_SECONDS,
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401

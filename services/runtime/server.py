@@ -12,10 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from canicor.errors import FailedPrecondition
-from services.runtime import health
+from services.runtime import health, tracing
 from services.runtime.health import Health
 from services.runtime.interceptor import CallInterceptor
 from services.runtime.logs import configure
+from services.runtime.memory import keep_freed_memory
 from services.runtime.settings import ServerSettings, split_address
 from services.runtime.tokens import Role, Tokens
 
@@ -47,10 +48,13 @@ def run(service: Service, settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT, then lets calls end for `drain_seconds`.
 
     Raises:
-        FailedPrecondition: The address is taken, or a file of the settings can't be read.
+        FailedPrecondition: The address is taken, a file of the settings can't be read, or traces are asked for
+            and can't be sent.
     """
     configure(settings.log_format, settings.log_level)
-    asyncio.run(_serve(service, settings))
+    keep_freed_memory()
+    with tracing.exported(settings.service):
+        asyncio.run(_serve(service, settings))
 
 
 async def _serve(service: Service, settings: ServerSettings) -> None:
@@ -108,7 +112,12 @@ def _tokens(settings: ServerSettings) -> Tokens:
 
 
 def _listen(server: grpc.aio.Server, settings: ServerSettings) -> None:
-    credentials = _credentials(settings) if settings.tls_certificate else None
+    credentials = None
+    if settings.tls_certificate:
+        # Here, so that a server without TLS does not show the expiration of a certificate.
+        from services.runtime.certificates import server_credentials
+
+        credentials = server_credentials(settings)
     _bind(server, settings.listen, f"CANICOR_{settings.service.upper()}_LISTEN", credentials)
 
 
@@ -126,16 +135,6 @@ def _bind(
             f"Can't listen on {address}: is another server running there? {setting} sets another address.",
             reason="ADDRESS_TAKEN",
         ) from error
-
-
-def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
-    files = (settings.tls_key, settings.tls_certificate, settings.tls_client_ca)
-    try:
-        key, certificate, authorities = (file.read_bytes() if file else None for file in files)
-    except OSError as error:
-        raise FailedPrecondition(f"A TLS file can't be read: {error}", reason="TLS_FILE") from error
-    pair = (key or b"", certificate or b"")
-    return grpc.ssl_server_credentials([pair], authorities, require_client_auth=authorities is not None)
 
 
 def _show_metrics(settings: ServerSettings) -> None:

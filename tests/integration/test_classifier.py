@@ -2,7 +2,9 @@ import asyncio
 import hashlib
 import io
 import json
+import re
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,7 @@ from grpc_status import rpc_status
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from canicor.bundle import Alias, ModelKind, ModelRepository
+from canicor.bundle import Alias, Histogram, Limits, ModelKind, ModelRepository, Reference
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -115,6 +117,50 @@ class TestAnswer:
         assert overlay.size == (192, 128)
         assert len(set(overlay.get_flattened_data())) > 256  # colour, where the picture has grey alone
 
+    @pytest.mark.parametrize("kind", ModelKind)
+    def test_draws_the_heat_map(
+        self, serve: Serve, repository: ModelRepository, picture: bytes, kind: ModelKind
+    ) -> None:
+        model = toy_models.keypoints_model if kind is ModelKind.KEYPOINTS else toy_models.class_model
+        heat = np.zeros((8, 12))
+        heat[6, 2] = 1
+        toy_models.push(repository, model(heat_map=heat), kind=kind)
+        with Classifier(serve("classifier").client_settings()) as classifier:
+            answer = classifier.classify(picture, explanation=pb.EXPLANATION_HEAT_MAP)
+            assert classifier.classify(picture).explanation_png == b""
+
+        pixels = np.asarray(Image.open(io.BytesIO(answer.explanation_png))).astype(int)
+        assert pixels.shape == (128, 192, 3)
+        colour = pixels.max(axis=2) - pixels.min(axis=2)
+        hottest = np.unravel_index(colour.argmax(), colour.shape)
+        assert hottest == pytest.approx((6.5 / 8 * 128, 2.5 / 12 * 192), abs=8)  # half a cell
+        assert not colour[:64].any()
+
+    def test_refers_what_lies_too_far_from_what_the_model_knows(
+        self, serve: Serve, repository: ModelRepository, picture: bytes
+    ) -> None:
+        toy_models.push(repository, toy_models.keypoints_model(distance=7.5), limits=Limits(max_distance=7))
+        with Classifier(serve("classifier").client_settings()) as classifier:
+            answer = classifier.classify(picture)
+
+        assert answer.decision == pb.DECISION_REFER
+        (referral,) = answer.referrals
+        assert referral.reason == pb.REFERRAL_REASON_OUT_OF_DISTRIBUTION
+        assert "7.5 standard deviations" in referral.message
+        assert "limit of 7.0" in referral.message
+        assert answer.heart_size == measurement_pb2.HEART_SIZE_NORMAL
+
+    def test_refers_points_outside_the_radiograph(
+        self, serve: Serve, repository: ModelRepository, picture: bytes
+    ) -> None:
+        moved = np.array(toy_models.NORMAL_HEART) - (25, 0)
+        toy_models.push(repository, toy_models.keypoints_model(moved))
+        with Classifier(serve("classifier").client_settings()) as classifier:
+            answer = classifier.classify(picture)
+
+        assert [one.reason for one in answer.referrals] == [pb.REFERRAL_REASON_IMPLAUSIBLE_KEY_POINTS]
+        assert answer.referrals[0].message == "C lies outside the radiograph. E lies outside the radiograph."
+
     def test_async_client_gives_the_same(self, server: Server, picture: bytes) -> None:
         async def classify() -> tuple[pb.ClassifyResponse, list[pb.Model]]:
             async with AsyncClassifier(server.client_settings()) as client:
@@ -148,6 +194,47 @@ class TestAudit:
         classifier.classify(picture, request_id="after")
         lines = [json.loads(line) for line in (server.home / "audit.jsonl").read_text().splitlines()]
         assert [line["request_id"] for line in lines] == ["before", "after"]
+
+
+class TestDrift:
+    def test_shows_on_the_metrics_page_once_there_is_enough(
+        self, serve: Serve, repository: ModelRepository, picture: bytes
+    ) -> None:
+        # The reference knows dark pictures alone, and Normal hearts, which is what the toy finds.
+        reference = Reference(
+            count=50,
+            features={
+                "mean_grey": Histogram(edges=(20.0, 40.0), shares=(0.5, 0.5, 0.0)),
+                "heart_size": Histogram(edges=(0.5, 1.5), shares=(0.0, 1.0, 0.0)),
+            },
+        )
+        toy_models.push(repository, reference=reference)
+        toy_models.push(repository, name="without", reference=None)
+        server = serve("classifier", CANICOR_DRIFT_WINDOW="110")
+
+        def gauges() -> dict[str, float]:
+            with urllib.request.urlopen(f"http://{server.metrics_address}/metrics") as page:
+                lines = page.read().decode().splitlines()
+            drift = (line for line in lines if line.startswith("canicor_classifier_drift"))
+            return {name: float(value) for name, _, value in (line.rpartition(" ") for line in drift)}
+
+        with Classifier(server.client_settings()) as classifier:
+            for _ in range(99):
+                classifier.classify(picture)
+            assert gauges() == {}
+            for _ in range(21):
+                classifier.classify(picture)
+                classifier.classify(picture, model="without")
+
+        of_version = 'model="vhs-keypoints",version="1"'
+        found = gauges()
+        assert found.pop(f"canicor_classifier_drift_answers{{{of_version}}}") == 110
+        drift = 'canicor_classifier_drift_{}{{feature="{}",{}}}'
+        assert found.pop(drift.format("psi", "mean_grey", of_version)) > 0.25
+        assert found.pop(drift.format("ks", "mean_grey", of_version)) == 1
+        assert found.pop(drift.format("psi", "heart_size", of_version)) == 0
+        assert found.pop(drift.format("ks", "heart_size", of_version)) == 0
+        assert found == {}
 
 
 class TestStream:
@@ -254,11 +341,35 @@ class TestBadInput:
             classifier.classify(picture, request_id="x" * 129)
         assert caught.value.field == "request_id"
 
-    def test_explanation_that_the_model_lacks(self, server: Server, picture: bytes) -> None:
-        request = pb.ClassifyRequest(image=picture, explanation=pb.EXPLANATION_HEAT_MAP)
-        with server.channel() as channel, pytest.raises(grpc.RpcError) as caught:
+    @pytest.mark.parametrize(
+        ("kind", "model", "asked", "given"),
+        [
+            (ModelKind.KEYPOINTS, toy_models.keypoints_model(), "HEAT_MAP", "it gives a key-point overlay."),
+            (ModelKind.CLASSIFIER, toy_models.class_model(), "HEAT_MAP", "it gives no explanation."),
+            (
+                ModelKind.CLASSIFIER,
+                toy_models.class_model(heat_map=[[0.5]]),
+                "KEY_POINT_OVERLAY",
+                "it gives a heat map.",
+            ),
+        ],
+    )
+    def test_explanation_that_the_model_lacks(
+        self,
+        serve: Serve,
+        repository: ModelRepository,
+        picture: bytes,
+        kind: ModelKind,
+        model: bytes,
+        asked: str,
+        given: str,
+    ) -> None:
+        toy_models.push(repository, model, kind=kind)
+        request = pb.ClassifyRequest(image=picture, explanation=f"EXPLANATION_{asked}")
+        with serve("classifier").channel() as channel, pytest.raises(grpc.RpcError) as caught:
             ClassifierServiceStub(channel).Classify(request)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details().endswith(given)
 
     @pytest.mark.parametrize(
         "request_", [pb.ListModelsRequest(page_size=-1), pb.ListModelsRequest(page_token="?")]
@@ -323,8 +434,10 @@ class TestModelLifeCycle:
             (b"no ONNX", FailedPrecondition),
             (toy_models.class_model(), FailedPrecondition),
             (toy_models.keypoints_model(np.full((6, 2), np.nan)), FailedPrecondition),
+            (toy_models.keypoints_model(distance=[1.0, 2.0]), FailedPrecondition),
+            (toy_models.keypoints_model(heat_map=[0.5]), FailedPrecondition),
         ],
-        ids=["not ONNX", "other outputs", "not finite"],
+        ids=["not ONNX", "other outputs", "not finite", "two distances", "flat heat map"],
     )
     def test_refuses_a_model_that_is_not_what_its_bundle_says(
         self,
@@ -339,6 +452,16 @@ class TestModelLifeCycle:
             admin.SetAlias(admin_pb.SetAliasRequest(model=reference, alias="production"))
         assert caught.value.code().name == error.status
         assert repository.aliases("vhs-keypoints").aliases[Alias.PRODUCTION] == "1"
+
+    def test_refuses_a_limit_that_its_graph_can_not_keep(
+        self, repository: ModelRepository, admin: ModelAdminServiceStub
+    ) -> None:
+        toy_models.push(repository, production=False, limits=Limits(max_distance=5))
+        reference = pb.ModelReference(name="vhs-keypoints", version="2")
+        with pytest.raises(grpc.RpcError) as caught:
+            admin.LoadModel(admin_pb.LoadModelRequest(model=reference))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "limit of distance" in caught.value.details()
 
     def test_rolls_back(
         self, repository: ModelRepository, admin: ModelAdminServiceStub, classifier: Classifier, picture: bytes
@@ -379,10 +502,59 @@ class TestModelLifeCycle:
             admin.LoadModel(admin_pb.LoadModelRequest(model=reference))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
-    def test_says_what_it_does_not_do(self, admin: ModelAdminServiceStub) -> None:
-        with pytest.raises(grpc.RpcError) as caught:
-            admin.SetShadow(admin_pb.SetShadowRequest(name="vhs-keypoints", version="1"))
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    def test_refuses_what_no_longer_says_what_it_said_when_it_was_made(
+        self, repository: ModelRepository, admin: ModelAdminServiceStub, classifier: Classifier, picture: bytes
+    ) -> None:
+        shifted = np.array(toy_models.NORMAL_HEART) + 1
+        toy_models.push(repository, production=False, predictions=toy_models.predicted(shifted))
+        toy_models.push(repository, production=False, predictions=toy_models.predicted())
+        first, second = (pb.ModelReference(name="vhs-keypoints", version=version) for version in "23")
+        with pytest.raises(grpc.RpcError, match="recorded predictions") as caught:
+            admin.SetAlias(admin_pb.SetAliasRequest(model=first, alias="production"))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert classifier.classify(picture).model.version == "1"
+        admin.SetAlias(admin_pb.SetAliasRequest(model=second, alias="production"))
+        assert classifier.classify(picture).model.version == "3"
+
+    def test_frees_what_it_no_longer_serves(
+        self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
+    ) -> None:
+        def resident_megabytes() -> float:
+            status = Path(f"/proc/{server.process.pid}/status").read_text()
+            return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+        def serve_heavy_one() -> None:
+            version = toy_models.push(repository, heavy)
+            until(lambda: classifier.classify(picture).model.version == version)
+
+        heavy = toy_models.heavy_keypoints_model(64)
+        serve_heavy_one()
+        with_one = resident_megabytes()
+        for _ in range(4):
+            serve_heavy_one()
+        until(lambda: bool(classifier.models()) and resident_megabytes() < with_one + 96)
+
+    def test_outlasts_a_repository_that_does_not_answer(
+        self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
+    ) -> None:
+        models, away = server.home / "models", server.home / "away"
+        models.rename(away)
+        models.write_text("no folder")
+        until(lambda: "repository unreadable" in server.log.read_text())
+        assert classifier.classify(picture).model.version == "1"
+
+        models.unlink()
+        away.rename(models)
+        toy_models.push(repository)
+        until(lambda: classifier.classify(picture).model.version == "2")
+
+    def test_refuses_what_is_too_slow(self, serve: Serve, repository: ModelRepository, picture: bytes) -> None:
+        toy_models.push(repository)
+        server = serve("classifier", CANICOR_SLOWEST_INFERENCE="1e-9")
+        with server.channel() as channel:
+            (status,) = ModelAdminServiceStub(channel).GetModelStatus(admin_pb.GetModelStatusRequest()).statuses
+        assert status.state == admin_pb.MODEL_STATE_REFUSED
+        assert "CANICOR_SLOWEST_INFERENCE" in status.message
 
     def test_kill_in_the_middle_of_reloads(
         self, server: Server, repository: ModelRepository, classifier: Classifier, picture: bytes
@@ -414,4 +586,4 @@ class TestModelLifeCycle:
         assert model.card == "# A toy\n"
         assert model.kind == pb.MODEL_KIND_KEYPOINTS
         assert list(model.training_origins) == ["phantom"]
-        assert model.execution_provider == "CPUExecutionProvider"
+        assert model.engine in ("onnxruntime-fp32", "openvino-fp32")

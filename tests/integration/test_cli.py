@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from canicor.bundle import ModelRepository
+from canicor.bundle import Limits, ModelKind, ModelRepository
+from tests import toy_models
 from tests.servers import Server
 
 SHARED = Path(__file__).parents[3] / "shared" / "radiographs"
@@ -44,11 +45,24 @@ def test_json_lines(server: Server, folder: Path) -> None:
     assert answer["class"] == "Normal"
     assert answer["vhs"] == pytest.approx(8.75)
     assert set(answer["probabilities"]) == {"Small", "Normal", "Large"}
+    assert answer["vhs_interval"] == pytest.approx([8.45, 9.05])
+    assert answer["prediction_set"] == ["Normal"]
     assert len(answer["key_points"]) == 6
-    assert (answer["decision"], answer["reasons"]) == ("ACCEPT", [])
+    assert (answer["decision"], answer["reasons"], answer["reason_codes"]) == ("ACCEPT", [], [])
     assert (answer["model"], answer["version"]) == ("vhs-keypoints", "1")
     assert records["notes.txt"]["error"]["code"] == "INVALID_ARGUMENT"
     assert done.returncode == 1
+
+
+def test_json_says_why_an_answer_is_referred(serve, repository: ModelRepository, folder: Path) -> None:
+    model = toy_models.class_model([0.0, 1.0, 0.0], distance=7.5)
+    toy_models.push(repository, model, kind=ModelKind.CLASSIFIER, limits=Limits(max_distance=7))
+    done = canicor(serve("classifier"), "classify", "--json", folder / "a.png")
+
+    answer = json.loads(done.stdout)
+    assert (answer["decision"], answer["reason_codes"]) == ("REFER", ["OUT_OF_DISTRIBUTION"])
+    assert "7.5 standard deviations" in answer["reasons"][0]
+    assert (answer["prediction_set"], answer["vhs_interval"]) == (["Normal"], None)
 
 
 def test_table(server: Server, folder: Path) -> None:

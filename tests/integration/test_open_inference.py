@@ -88,6 +88,28 @@ def test_prepared_inputs_get_what_the_graph_gives(stub, as_raw: bool) -> None:
     assert floats(response, "peaks").shape == (3, 6)
 
 
+def test_optional_outputs_of_the_graph(stub, repository: ModelRepository) -> None:
+    model = toy_models.keypoints_model(distance=7.5, heat_map=np.full((8, 12), 0.5))
+    toy_models.push(repository, model, "far")
+    until(lambda: stub.ModelReady(pb.ModelReadyRequest(name="far")).ready)
+    tensors = stub.ModelMetadata(pb.ModelMetadataRequest(name="far")).outputs
+    assert {"distance": [-1], "heat_map": [-1, -1, -1]}.items() <= {
+        tensor.name: list(tensor.shape) for tensor in tensors
+    }.items()
+
+    images = np.zeros((2, toy_models.HEIGHT, toy_models.WIDTH), np.uint8)
+    request = pb.ModelInferRequest(
+        model_name="far",
+        inputs=[Input(name="images", datatype="UINT8", shape=images.shape)],
+        raw_input_contents=[images.tobytes()],
+    )
+    assert [output.name for output in stub.ModelInfer(request).outputs] == ["key_points", "peaks", "distance"]
+    request.outputs.add(name="heat_map")
+    response = stub.ModelInfer(request)
+    assert [output.name for output in response.outputs] == ["heat_map"]
+    assert (floats(response, "heat_map") == np.full((2, 8, 12), 0.5)).all()
+
+
 def test_only_wanted_outputs(stub, picture: bytes) -> None:
     wanted = [pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in ("vhs", "decision")]
     response = stub.ModelInfer(files_request(picture, outputs=wanted))

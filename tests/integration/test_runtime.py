@@ -10,7 +10,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
@@ -20,9 +19,9 @@ from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
 from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
 from canicor.client import Classifier
-from canicor.errors import FailedPrecondition, InvalidArgument, Unauthenticated, Unavailable
+from canicor.errors import InvalidArgument, Unauthenticated, Unavailable
 from tests import toy_models
-from tests.servers import Server, free_port, until
+from tests.servers import Server, health_of, until
 
 Serve = Callable[..., Server]
 
@@ -45,17 +44,43 @@ def test_wrong_token(server: Server, picture: bytes) -> None:
     assert caught.value.reason == "TOKEN_UNKNOWN"
 
 
+def write_tokens(file: Path, *tokens: str) -> None:
+    digests = [hashlib.sha256(token.encode()).hexdigest() for token in tokens]
+    file.write_text(
+        "".join(f'[[tokens]]\nname = "PACS"\nsha256 = "{digest}"\nroles = ["classify"]\n' for digest in digests)
+    )
+
+
 def test_roles(serve: Serve, repository: ModelRepository, tmp_path: Path, picture: bytes) -> None:
     toy_models.push(repository)
     tokens = tmp_path / "tokens.toml"
-    digest = hashlib.sha256(b"pacs").hexdigest()
-    tokens.write_text(f'[[tokens]]\nname = "PACS"\nsha256 = "{digest}"\nroles = ["classify"]\n')
+    write_tokens(tokens, "pacs")
     server = serve("classifier", CANICOR_TOKENS_FILE=str(tokens))
     with Classifier(server.client_settings(token="pacs")) as classifier:
         assert classifier.classify(picture).vhs.value == pytest.approx(8.75)
     with server.channel(token="pacs") as channel, pytest.raises(grpc.RpcError) as caught:
         ModelAdminServiceStub(channel).RollBack(admin_pb.RollBackRequest(name="vhs-keypoints"))
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_tokens_are_renewed_while_it_runs(serve: Serve, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    write_tokens(tokens, "old")
+    server = serve("classifier", CANICOR_TOKENS_FILE=str(tokens))
+
+    def known(token: str) -> bool:
+        with Classifier(server.client_settings(token=token)) as classifier:
+            try:
+                classifier.models()
+            except Unauthenticated:
+                return False
+        return True
+
+    assert known("old")
+    assert not known("new")
+    write_tokens(tokens, "new")
+    until(lambda: known("new"))
+    assert not known("old")
 
 
 def test_drains_on_sigterm(server: Server, classifier: Classifier, picture: bytes) -> None:
@@ -76,6 +101,18 @@ def test_drains_on_sigterm(server: Server, classifier: Classifier, picture: byte
         answers += [answer.request_id for answer in stream]
         assert ended.result() == 0
     assert answers == ["before", "while draining"]
+
+
+@pytest.mark.parametrize("name", ["", "vhs-keypoints", "of nothing here"])
+def test_watches_do_not_hold_up_the_drain(serve: Serve, repository: ModelRepository, name: str) -> None:
+    toy_models.push(repository)
+    server = serve("classifier", CANICOR_DRAIN_SECONDS="3600")
+    with grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))
+        first = next(watch)
+        assert server.terminate() == 0
+        assert all(later.status != health_pb2.HealthCheckResponse.SERVING for later in watch)
+    assert (first.status == health_pb2.HealthCheckResponse.SERVING) == (name != "of nothing here")
 
 
 def test_reflection_names_the_services(server: Server) -> None:
@@ -125,59 +162,6 @@ def test_unreachable_is_unavailable(server: Server, picture: bytes) -> None:
         classifier.classify(picture)
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> trustme.CA:
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
-    server = ca.issue_cert("127.0.0.1", "localhost")
-    server.private_key_pem.write_to_path(tmp_path / "server.key")
-    server.cert_chain_pems[0].write_to_path(tmp_path / "server.pem")
-    client = ca.issue_cert("pacs")
-    client.private_key_pem.write_to_path(tmp_path / "client.key")
-    client.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
-    return ca
-
-
-@pytest.mark.usefixtures("authority")
-def test_tls(serve: Serve, tmp_path: Path) -> None:
-    server = serve(
-        "classifier",
-        CANICOR_TLS_CERTIFICATE=str(tmp_path / "server.pem"),
-        CANICOR_TLS_KEY=str(tmp_path / "server.key"),
-        tls_ca=tmp_path / "ca.pem",
-    )
-    with Classifier(server.client_settings()) as classifier, pytest.raises(FailedPrecondition):
-        classifier.classify(b"reaches the servicer")
-    with Classifier(server.client_settings(tls=False)) as classifier, pytest.raises(Unavailable):
-        classifier.classify(b"is not sent in the clear")
-
-
-@pytest.mark.usefixtures("authority")
-def test_mutual_tls(serve: Serve, tmp_path: Path) -> None:
-    certificate = {
-        "tls_client_certificate": tmp_path / "client.pem",
-        "tls_client_key": tmp_path / "client.key",
-    }
-    server = serve(
-        "classifier",
-        CANICOR_TLS_CERTIFICATE=str(tmp_path / "server.pem"),
-        CANICOR_TLS_KEY=str(tmp_path / "server.key"),
-        CANICOR_TLS_CLIENT_CA=str(tmp_path / "ca.pem"),
-        tls_ca=tmp_path / "ca.pem",
-        **certificate,
-    )
-    with Classifier(server.client_settings()) as classifier, pytest.raises(FailedPrecondition):
-        classifier.classify(b"reaches the servicer")
-    strangers = server.client_settings(tls_client_certificate=None, tls_client_key=None)
-    with Classifier(strangers) as classifier, pytest.raises(Unavailable):
-        classifier.classify(b"comes from a stranger")
-
-
-def test_half_a_certificate(serve: Serve, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="CANICOR_TLS_KEY"):
-        serve("classifier", CANICOR_TLS_CERTIFICATE=str(tmp_path / "server.pem"))
-
-
 def test_unreadable_tokens_file(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "tokens.toml").write_text("[[tokens]]\nname = 'PACS'\n")
     with pytest.raises(AssertionError, match="needs \\[\\[tokens"):
@@ -196,34 +180,6 @@ def test_environment_over_file_over_defaults(serve: Serve, tmp_path: Path) -> No
 
 def test_token_is_for_its_owner_alone(server: Server) -> None:
     assert (server.home / "token").stat().st_mode & 0o077 == 0
-
-
-def health_of(address: str, name: str) -> str:
-    with grpc.insecure_channel(address) as channel:
-        request = health_pb2.HealthCheckRequest(service=name)
-        state = health_pb2_grpc.HealthStub(channel).Check(request).status
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(state)
-
-
-@pytest.mark.usefixtures("authority")
-def test_probes_need_neither_tls_nor_token(serve: Serve, repository: ModelRepository, tmp_path: Path) -> None:
-    toy_models.push(repository)
-    probes = f"127.0.0.1:{free_port()}"
-    serve(
-        "classifier",
-        CANICOR_TLS_CERTIFICATE=str(tmp_path / "server.pem"),
-        CANICOR_TLS_KEY=str(tmp_path / "server.key"),
-        CANICOR_CLASSIFIER_HEALTH_LISTEN=probes,
-        tls_ca=tmp_path / "ca.pem",
-    )
-    for name in ("", "canicor.classifier.v1.ClassifierService", "vhs-keypoints", "vhs-keypoints/1"):
-        assert health_of(probes, name) == "SERVING"
-    with pytest.raises(grpc.RpcError) as caught:
-        health_of(probes, "vhs-keypoints/2")
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    with grpc.insecure_channel(probes) as channel, pytest.raises(grpc.RpcError) as caught:
-        ClassifierServiceStub(channel).Classify(pb.ClassifyRequest())
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_health_follows_the_models(server: Server, repository: ModelRepository) -> None:

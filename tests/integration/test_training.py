@@ -15,14 +15,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from canicor import manifest, phantom
-from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository
+from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository, NumberFormat
 from canicor.errors import CanicorError, DataLoss, InvalidArgument, NotFound
 from canicor.manifest import Origin, Row
+from canicor.monitoring import FEATURES
 from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
 from canicor.store import Store, file_url
 from canicor.vhs import HEART_SIZES, heart_size
+from services.classifier.engines import ENGINES
+from services.classifier.model import Model
 from training.commands import app
+from training.impostors import KINDS
 
 PHANTOMS = 42
 
@@ -81,7 +85,17 @@ def trained(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as environment:
         folder = tmp_path_factory.mktemp("trained")
         environment.setenv("CANICOR_HOME", str(folder))
-        out = run("fit", write_manifest(folder, rows), "--epochs", "2", "--size", "96", "--json")
+        out = run(
+            "fit",
+            write_manifest(folder, rows),
+            "--epochs",
+            "2",
+            "--size",
+            "96",
+            "--json",
+            "--number-format",
+            "fp16",
+        )
         yield json.loads(out), ModelRepository(file_url(folder / "models"))
 
 
@@ -107,18 +121,36 @@ def test_both_models_come_out_with_figures(trained: tuple[dict, ModelRepository]
     assert 0 < key_points.limits.min_peak < 1
 
 
+def test_the_bundles_hold_what_a_server_needs_to_choose_an_engine(
+    trained: tuple[dict, ModelRepository],
+) -> None:
+    _, repository = trained
+    for name in repository.names():
+        bundle = repository.read(name, "1", {NumberFormat.FP16.file})
+        assert bundle.predictions is not None
+        model = Model(bundle, [ENGINES["onnxruntime-fp32"], ENGINES["openvino-fp32"]], 1, 10)
+        assert model.plan.engine.exact
+        assert set(bundle.variants) == {NumberFormat.FP16.file}
+
+
 def test_the_bundles_answer_any_number_of_images(trained: tuple[dict, ModelRepository]) -> None:
     _, repository = trained
     for count in (1, 3):
         images = np.random.default_rng(0).integers(0, 256, (count, 64, 96), dtype=np.uint8)
         session = open_session(production(repository, "vhs-keypoints").model)
-        points, peaks = session.run(["key_points", "peaks"], {"images": images})
+        points, peaks, distance, heat = session.run(
+            ["key_points", "peaks", "distance", "heat_map"], {"images": images}
+        )
         assert (points.shape, points.dtype) == ((count, 6, 2), np.float32)
         assert (peaks.shape, peaks.dtype) == ((count, 6), np.float32)
+        assert (distance.shape, distance.dtype) == ((count,), np.float32)
+        assert (heat.shape, heat.dtype) == ((count, 16, 24), np.float32)
         session = open_session(production(repository, "vhs-classifier").model)
-        (probabilities,) = session.run(["probabilities"], {"images": images})
+        probabilities, distance, heat = session.run(["probabilities", "distance", "heat_map"], {"images": images})
         assert (probabilities.shape, probabilities.dtype) == ((count, 3), np.float32)
         assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+        assert (distance.shape, distance.dtype) == ((count,), np.float32)
+        assert (heat.shape, heat.dtype) == ((count, 2, 3), np.float32)
 
 
 def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(trained: tuple[dict, ModelRepository]) -> None:
@@ -126,6 +158,40 @@ def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(trained: tuple[
     assert "Trained on phantoms only" in card
     assert "Not cleared for diagnosis" in card
     assert "| vhs_mae |" in card
+
+
+@pytest.mark.parametrize("name", ["vhs-keypoints", "vhs-classifier"])
+def test_what_a_model_does_not_know_is_measured_and_told(trained: tuple[dict, ModelRepository], name: str) -> None:
+    bundle = production(trained[1], name)
+    distance = bundle.info.limits.max_distance
+    assert distance is not None
+    assert f"further than {distance:.2f} standard deviations" in bundle.card
+    refused = bundle.info.metrics["impostors_refused"]
+    assert refused.count == 4 * len(KINDS)
+    assert bundle.info.metrics["test_refused"].count == bundle.info.metrics["accuracy"].count
+    for kind in KINDS:
+        assert f"| {kind} |" in bundle.card
+    # Noise is unlike a thorax even to a network that has hardly learnt.
+    noise = np.random.default_rng(0).integers(0, 256, (1, 64, 96), dtype=np.uint8)
+    assert open_session(bundle.model).run(["distance"], {"images": noise})[0] > distance
+
+
+def test_the_reference_is_that_of_the_validation_split(trained: tuple[dict, ModelRepository]) -> None:
+    key_points, classes = (
+        production(trained[1], f"vhs-{kind}").info.reference for kind in ("keypoints", "classifier")
+    )
+    assert key_points is not None
+    assert classes is not None
+    assert key_points.count == classes.count < PHANTOMS / 5
+    assert set(key_points.features) == set(FEATURES)
+    assert set(classes.features) == set(FEATURES) - {"vhs", "lowest_peak"}
+    assert key_points.features["mean_grey"] == classes.features["mean_grey"]
+    assert key_points.features["aspect_ratio"].shares == (0, 1, 0)  # all phantoms are 160 x 128
+
+
+def test_a_split_too_small_for_90_percent_states_the_trivial(trained: tuple[dict, ModelRepository]) -> None:
+    assert production(trained[1], "vhs-keypoints").info.vhs_half_width == 16
+    assert production(trained[1], "vhs-classifier").info.set_probability == 1
 
 
 def test_the_same_seed_gives_the_same_model(rows: list[Row], tmp_path: Path, home: Path) -> None:

@@ -1,12 +1,26 @@
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from canicor.bundle import Alias, ModelRepository
+from canicor.bundle import (
+    FP16_FILE,
+    INT8_FILE,
+    PREDICTIONS_FILE,
+    Alias,
+    Histogram,
+    Limits,
+    ModelRepository,
+    Predictions,
+    Reference,
+)
 from canicor.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from canicor.store import file_url
+from tests import toy_models
 from tests.toy_models import info
 
 
@@ -23,6 +37,80 @@ def test_reads_what_was_pushed(repository: ModelRepository) -> None:
     assert (bundle.name, bundle.version, bundle.model, bundle.card) == ("heart", "1", b"graph", "# Card\n")
     assert bundle.info.vhs_sigma == 0.31
     assert set(bundle.info.files) == {"model.onnx", "card.md"}
+
+
+def predictions(points: np.ndarray) -> Predictions:
+    images = np.zeros((len(points), toy_models.HEIGHT, toy_models.WIDTH), np.uint8)
+    return Predictions(
+        images, {"key_points": points.astype(np.float32), "peaks": np.ones((len(points), 6), np.float32)}
+    )
+
+
+def test_reads_predictions_and_the_variants_asked_for(repository: ModelRepository) -> None:
+    made = predictions(np.tile(toy_models.NORMAL_HEART, (3, 1, 1)))
+    variants = {INT8_FILE: b"eight", FP16_FILE: b"sixteen"}
+    repository.push("heart", info(), b"graph", "", variants=variants, predictions=made)
+
+    bundle = repository.read("heart", "1", {INT8_FILE})
+
+    assert bundle.variants == {INT8_FILE: b"eight"}
+    assert bundle.predictions is not None
+    assert (bundle.predictions.images == made.images).all()
+    assert bundle.predictions.difference(made.outputs) == 0
+
+
+@pytest.mark.parametrize("file", [INT8_FILE, PREDICTIONS_FILE])
+def test_tampered_with_beside_the_model(repository: ModelRepository, tmp_path: Path, file: str) -> None:
+    made = predictions(np.tile(toy_models.NORMAL_HEART, (3, 1, 1)))
+    repository.push("heart", info(), b"graph", "", variants={INT8_FILE: b"eight"}, predictions=made)
+    (tmp_path / "heart" / "1" / file).write_bytes(b"other")
+    with pytest.raises(DataLoss):
+        repository.read("heart", "1", {INT8_FILE})
+
+
+@pytest.mark.parametrize(
+    ("images", "outputs"),
+    [
+        (np.zeros((2, 8, 8), np.uint8), {}),
+        (np.zeros((0, toy_models.HEIGHT, toy_models.WIDTH), np.uint8), {}),
+        (np.zeros((2, toy_models.HEIGHT, toy_models.WIDTH), np.float32), {}),
+        (np.zeros((2, toy_models.HEIGHT, toy_models.WIDTH), np.uint8), {"peaks": np.ones((3, 6), np.float32)}),
+    ],
+    ids=["size", "none", "type", "count"],
+)
+def test_predictions_of_another_kind(repository: ModelRepository, images: np.ndarray, outputs: dict) -> None:
+    fitting = {
+        "key_points": np.ones((len(images), 6, 2), np.float32),
+        "peaks": np.ones((len(images), 6), np.float32),
+    }
+    repository.push("heart", info(), b"graph", "", predictions=Predictions(images, fitting | outputs))
+    with pytest.raises(DataLoss):
+        repository.read("heart", "1")
+
+
+def test_points_differ_by_so_many_vertebrae_in_the_mean() -> None:
+    made = predictions(np.tile(toy_models.NORMAL_HEART, (2, 1, 1)))
+    moved = made.outputs["key_points"].copy()
+    moved[0, 0] += [0, 4]  # a vertebra, of one of twelve points
+    assert made.difference({**made.outputs, "key_points": moved}) == pytest.approx(1 / 12)
+    moved[1, 1] = np.nan
+    assert math.isnan(made.difference({**made.outputs, "key_points": moved}))
+
+
+def test_probabilities_differ_by_their_total_variation_in_the_mean() -> None:
+    images = np.zeros((2, toy_models.HEIGHT, toy_models.WIDTH), np.uint8)
+    made = Predictions(images, {"probabilities": np.array([[0.1, 0.7, 0.2], [0.3, 0.3, 0.4]], np.float32)})
+    other = np.array([[0.2, 0.5, 0.3], [0.3, 0.3, 0.4]], np.float32)
+    assert made.difference({"probabilities": other}) == pytest.approx(0.1)
+
+
+def test_an_alias_is_taken_away(repository: ModelRepository) -> None:
+    repository.push("heart", info(), b"graph", "")
+    for alias in (Alias.PRODUCTION, Alias.SHADOW):
+        repository.set_alias("heart", alias, "1")
+    for _ in range(2):
+        repository.remove_alias("heart", Alias.SHADOW)
+    assert repository.aliases("heart").aliases == {Alias.PRODUCTION: "1"}
 
 
 def test_counts_versions_up(repository: ModelRepository) -> None:
@@ -109,3 +197,30 @@ def test_unreadable_aliases(repository: ModelRepository, tmp_path: Path) -> None
     (tmp_path / "heart" / "aliases.json").write_text('{"aliases": {"staging": "1"}}')
     with pytest.raises(DataLoss):
         repository.aliases("heart")
+
+
+@pytest.mark.parametrize(
+    ("edges", "shares"),
+    [
+        ((), (1.0,)),
+        ((2.0, 1.0), (0.2, 0.3, 0.5)),
+        ((1.0, 1.0), (0.2, 0.3, 0.5)),
+        ((1.0,), (1.0,)),
+        ((1.0,), (0.5, 0.6)),
+        ((1.0,), (-0.5, 1.5)),
+        ((float("nan"),), (0.5, 0.5)),
+    ],
+    ids=["no edge", "descending", "twice", "too few shares", "not one", "negative", "NaN"],
+)
+def test_a_histogram_that_is_none_is_refused(edges: tuple[float, ...], shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError):
+        Histogram(edges=edges, shares=shares)
+
+
+def test_the_reference_comes_back_as_it_was_written(repository: ModelRepository) -> None:
+    features = {"vhs": Histogram(edges=(8.2, 10.1), shares=(0.1, 0.2, 0.7))}
+    reference = Reference(count=120, features=features)
+    limits = Limits(max_distance=23.25)
+    version = repository.push("heart", info(reference=reference, limits=limits), b"graph", "")
+    found = repository.read("heart", version).info
+    assert (found.reference, found.limits) == (reference, limits)

@@ -9,7 +9,7 @@ from canicor.manifest import Origin, Row
 from canicor.model_input import Placement
 from canicor.vhs import HEART_SIZES, HeartSize, KeyPoints, measure
 from training.dataset import Images
-from training.evaluation import class_metrics, key_point_metrics, mean_with_interval
+from training.evaluation import class_metrics, key_point_metrics, mean_with_interval, share_with_interval
 
 
 def points_of(vhs: float) -> list[list[float]]:
@@ -34,6 +34,7 @@ def images(vhs: list[float]) -> Images:
         placements=(placement,) * len(rows),
         points=np.array([placement.to_input(row.key_points.xy) for row in rows], dtype=np.float32),
         classes=np.array([HEART_SIZES.index(row.heart_size) for row in rows]),
+        features=np.zeros((len(rows), 6)),
     )
 
 
@@ -73,3 +74,10 @@ def test_ten_images_of_one_dog_count_as_one() -> None:
     metric = mean_with_interval(values, dogs, seed=0)
     # 0.8 -+ 1.96 sqrt(0.8 x 0.2 / 40)
     assert (metric.lower, metric.upper) == pytest.approx((0.676, 0.924), abs=0.03)
+
+
+def test_a_share_of_all_has_a_width_too() -> None:
+    # Wilson: for n of n the lower end is n / (n + 1.96^2).
+    metric = share_with_interval(np.ones(50, dtype=bool))
+    assert (metric.value, metric.upper, metric.count) == (1, 1, 50)
+    assert metric.lower == pytest.approx(50 / (50 + 1.96**2), abs=1e-4)

@@ -8,41 +8,59 @@ from torch import nn
 from canicor.bundle import ModelKind
 from canicor.errors import FailedPrecondition
 from training import export
+from training.augmentation import Strength
 from training.dataset import Images
+from training.distance import FeatureDistance
 from training.network import ClassNetwork, KeyPointNetwork
+from training.served import NAMES, ServedClasses, ServedKeyPoints
 
 IMAGES = Images(
     rows=(),
     pixels=np.random.default_rng(0).integers(0, 256, (5, 64, 96), dtype=np.uint8),
     placements=(),
-    points=np.zeros((5, 6, 2), dtype=np.float32),
+    points=np.full((5, 6, 2), 30, dtype=np.float32),
     classes=np.zeros(5, dtype=np.int64),
+    features=np.zeros((5, 6)),
 )
 
 
-def network(kind: ModelKind, seed: int = 0) -> nn.Module:
+def served(kind: ModelKind, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return (KeyPointNetwork() if kind is ModelKind.KEYPOINTS else export.Probabilities(ClassNetwork(), 2.0)).eval()
+    network = (KeyPointNetwork() if kind is ModelKind.KEYPOINTS else ClassNetwork()).eval()
+    distance = FeatureDistance.fit(network.encoder, IMAGES, Strength(), seed=0)
+    if isinstance(network, KeyPointNetwork):
+        return ServedKeyPoints(network, distance).eval()
+    return ServedClasses(network, 2.0, distance).eval()
 
 
 @pytest.mark.parametrize("kind", ModelKind)
 def test_onnx_answers_as_torch_does(kind: ModelKind) -> None:
-    trained = network(kind)
-    model = export.to_onnx(trained, kind, height=64, width=96)
+    trained = served(kind)
+    model = export.to_onnx(trained, NAMES[kind], height=64, width=96)
     assert export.check_parity(model, trained, kind, IMAGES) <= 1e-4
 
 
 @pytest.mark.parametrize("kind", ModelKind)
 def test_another_model_is_refused(kind: ModelKind) -> None:
-    model = export.to_onnx(network(kind), kind, height=64, width=96)
+    model = export.to_onnx(served(kind), NAMES[kind], height=64, width=96)
     with pytest.raises(FailedPrecondition, match="differs from the trained one"):
-        export.check_parity(model, network(kind, seed=1), kind, IMAGES)
+        export.check_parity(model, served(kind, seed=1), kind, IMAGES)
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+def test_another_distance_alone_is_refused(kind: ModelKind) -> None:
+    trained = served(kind)
+    model = export.to_onnx(trained, NAMES[kind], height=64, width=96)
+    with torch.no_grad():
+        trained.distance.whitening.mul_(1.01)
+    with pytest.raises(FailedPrecondition, match="differs from the trained one"):
+        export.check_parity(model, trained, kind, IMAGES)
 
 
 def test_no_number_is_refused() -> None:
     kind = ModelKind.KEYPOINTS
-    broken = network(kind)
-    model = export.to_onnx(broken, kind, height=64, width=96)
+    broken = served(kind)
+    model = export.to_onnx(broken, NAMES[kind], height=64, width=96)
     with torch.no_grad():
         next(broken.parameters()).fill_(torch.nan)
     with pytest.raises(FailedPrecondition):

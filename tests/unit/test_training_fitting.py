@@ -23,12 +23,12 @@ def bright_corners(count: int) -> Images:
         left, top = rng.integers(8, 28, 2)
         image[top : top + 25, left : left + 25] = 200
         six[:] = np.add([[0, 0], [24, 24], [24, 0], [0, 24], [12, 0], [12, 24]], [left, top])
-    return Images((), pixels, (), points, np.zeros(count, dtype=np.int64))
+    return Images((), pixels, (), points, np.zeros(count, dtype=np.int64), np.zeros((count, 6)))
 
 
 def test_points_are_found_on_images_never_seen() -> None:
     images = bright_corners(96)
-    train = Images((), images.pixels[:80], (), images.points[:80], images.classes[:80])
+    train = Images((), images.pixels[:80], (), images.points[:80], images.classes[:80], images.features[:80])
     losses: list[float] = []
     network = fit(
         KeyPointNetwork, key_point_loss, train, Recipe(epochs=15), 0, lambda _, loss: losses.append(loss)

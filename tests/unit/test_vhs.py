@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from canicor.errors import InvalidArgument
-from canicor.vhs import DegenerateKeyPoints, HeartSize, KeyPoints, heart_size, measure
+from canicor.vhs import DegenerateKeyPoints, HeartSize, KeyPoints, class_probabilities, heart_size, measure
 
 # |AB| = 5, |CD| = 4, |EF| = 6: one vertebra is one pixel.
 NINE = [[0, 0], [3, 4], [0, 0], [4, 0], [10, 10], [16, 10]]
@@ -89,3 +89,11 @@ def test_impossible_spacing(spacing: tuple[float, float]) -> None:
 def test_names_points_outside() -> None:
     points = KeyPoints.from_array([[-0.5, 0], [-0.6, 0], [9.5, 4.5], [9.6, 0], [0, 4.6], [5, 2]])
     assert points.outside(width=10, height=5) == ["B", "D", "E"]
+
+
+def test_probabilities_follow_from_the_error() -> None:
+    small, normal, large = class_probabilities(8.2, 0.3)
+    assert small == pytest.approx(0.5)
+    assert small + normal + large == pytest.approx(1)
+    assert class_probabilities(8.5, 0.3)[0] == pytest.approx(0.158655, abs=1e-5)  # one standard deviation
+    assert class_probabilities(8.2, 0) == (0, 1, 0)

@@ -31,9 +31,11 @@ class _ExplanationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Explanati
     EXPLANATION_UNSPECIFIED: _Explanation.ValueType  # 0
     """No picture."""
     EXPLANATION_KEY_POINT_OVERLAY: _Explanation.ValueType  # 1
-    """The radiograph with key points and axes drawn on it."""
+    """The radiograph with key points and axes drawn on it. Key-point models give it."""
     EXPLANATION_HEAT_MAP: _Explanation.ValueType  # 2
-    """The radiograph with the regions that mattered to the model."""
+    """The radiograph with the regions that mattered to the model laid over it in colour: where it sees the key points,
+    or what spoke for the most probable class. Models of either kind whose graph has a heat map give it.
+    """
 
 class Explanation(_Explanation, metaclass=_ExplanationEnumTypeWrapper):
     """Which picture explains an answer."""
@@ -41,9 +43,11 @@ class Explanation(_Explanation, metaclass=_ExplanationEnumTypeWrapper):
 EXPLANATION_UNSPECIFIED: Explanation.ValueType  # 0
 """No picture."""
 EXPLANATION_KEY_POINT_OVERLAY: Explanation.ValueType  # 1
-"""The radiograph with key points and axes drawn on it."""
+"""The radiograph with key points and axes drawn on it. Key-point models give it."""
 EXPLANATION_HEAT_MAP: Explanation.ValueType  # 2
-"""The radiograph with the regions that mattered to the model."""
+"""The radiograph with the regions that mattered to the model laid over it in colour: where it sees the key points,
+or what spoke for the most probable class. Models of either kind whose graph has a heat map give it.
+"""
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
 
 class _Decision:
@@ -83,11 +87,13 @@ class _ReferralReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Referr
     REFERRAL_REASON_NEAR_THRESHOLD: _ReferralReason.ValueType  # 2
     """More than one class can't be excluded."""
     REFERRAL_REASON_MODELS_DISAGREE: _ReferralReason.ValueType  # 3
-    """The key-point model and the class model disagree."""
+    """No class is in the prediction sets of both the key-point model and the class model."""
     REFERRAL_REASON_OUT_OF_DISTRIBUTION: _ReferralReason.ValueType  # 4
-    """The picture is unlike those that the model knows: perhaps no lateral canine thorax."""
+    """The picture is unlike those that the model knows, by its features or by the strength with which the key points
+    were found: perhaps no lateral canine thorax.
+    """
     REFERRAL_REASON_IMPLAUSIBLE_KEY_POINTS: _ReferralReason.ValueType  # 5
-    """The key points found span no axis or no ruler, or lie where no heart does."""
+    """The key points found span no axis or no ruler, lie outside the radiograph, or have a geometry that no dog has."""
     REFERRAL_REASON_IMPLAUSIBLE_VHS: _ReferralReason.ValueType  # 6
     """The measured VHS lies outside 4 to 20."""
 
@@ -101,11 +107,13 @@ REFERRAL_REASON_LOW_CONFIDENCE: ReferralReason.ValueType  # 1
 REFERRAL_REASON_NEAR_THRESHOLD: ReferralReason.ValueType  # 2
 """More than one class can't be excluded."""
 REFERRAL_REASON_MODELS_DISAGREE: ReferralReason.ValueType  # 3
-"""The key-point model and the class model disagree."""
+"""No class is in the prediction sets of both the key-point model and the class model."""
 REFERRAL_REASON_OUT_OF_DISTRIBUTION: ReferralReason.ValueType  # 4
-"""The picture is unlike those that the model knows: perhaps no lateral canine thorax."""
+"""The picture is unlike those that the model knows, by its features or by the strength with which the key points
+were found: perhaps no lateral canine thorax.
+"""
 REFERRAL_REASON_IMPLAUSIBLE_KEY_POINTS: ReferralReason.ValueType  # 5
-"""The key points found span no axis or no ruler, or lie where no heart does."""
+"""The key points found span no axis or no ruler, lie outside the radiograph, or have a geometry that no dog has."""
 REFERRAL_REASON_IMPLAUSIBLE_VHS: ReferralReason.ValueType  # 6
 """The measured VHS lies outside 4 to 20."""
 Global___ReferralReason: _TypeAlias = ReferralReason  # noqa: Y015
@@ -198,14 +206,18 @@ class ClassifyResponse(_message.Message):
     image_sha256: _builtins.str
     """SHA-256 of the `image` bytes, in lower-case hexadecimal."""
     explanation_png: _builtins.bytes
-    """The picture asked for, as PNG; empty where none was."""
+    """The picture asked for, as PNG; empty where none was. It has the radiograph's shape; its longer side has at most
+    1024 pixels, so that an answer stays below the 4 MiB that gRPC clients take unless told otherwise.
+    """
     @_builtins.property
     def probabilities(self) -> Global___Probabilities:
         """Calibrated probabilities of all three classes; they sum to 1."""
 
     @_builtins.property
     def prediction_set(self) -> _containers.RepeatedScalarFieldContainer[_measurement_pb2.HeartSize.ValueType]:
-        """The classes that can't be excluded at the coverage that the model's card states."""
+        """The classes that can't be excluded at the coverage that the model's card states. All three where the model was
+        validated on too few images to say.
+        """
 
     @_builtins.property
     def vhs(self) -> Global___VhsEstimate:
@@ -628,7 +640,7 @@ class Model(_message.Message):
     TRAINING_DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     TEST_DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
-    EXECUTION_PROVIDER_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     CARD_FIELD_NUMBER: _builtins.int
     COVERAGE_FIELD_NUMBER: _builtins.int
     kind: Global___ModelKind.ValueType
@@ -641,8 +653,8 @@ class Model(_message.Message):
     """Digest of the data set that it was trained on."""
     test_dataset_digest: _builtins.str
     """Digest of the data set that it was tested on."""
-    execution_provider: _builtins.str
-    """The execution provider that runs it, for example `CPUExecutionProvider`."""
+    engine: _builtins.str
+    """What runs it on this server, for example `openvino-bf16`; docs/settings.md names all."""
     card: _builtins.str
     """The model card, as Markdown. Only in GetModel."""
     coverage: _builtins.float
@@ -680,13 +692,13 @@ class Model(_message.Message):
         training_dataset_digest: _builtins.str = ...,
         test_dataset_digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
-        execution_provider: _builtins.str = ...,
+        engine: _builtins.str = ...,
         card: _builtins.str = ...,
         coverage: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reference", b"reference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "card", b"card", "coverage", b"coverage", "create_time", b"create_time", "execution_provider", b"execution_provider", "input_height", b"input_height", "input_width", b"input_width", "kind", b"kind", "metrics", b"metrics", "reference", b"reference", "test_dataset_digest", b"test_dataset_digest", "training_dataset_digest", b"training_dataset_digest", "training_origins", b"training_origins"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "card", b"card", "coverage", b"coverage", "create_time", b"create_time", "engine", b"engine", "input_height", b"input_height", "input_width", b"input_width", "kind", b"kind", "metrics", b"metrics", "reference", b"reference", "test_dataset_digest", b"test_dataset_digest", "training_dataset_digest", b"training_dataset_digest", "training_origins", b"training_origins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

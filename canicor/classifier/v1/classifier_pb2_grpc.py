@@ -70,10 +70,11 @@ class ClassifierServiceServicer:
     def Classify(self, request, context):
         """Classifies one radiograph.
 
-        INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, or a DICOM file
-        whose header states another modality or body part. FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the
-        named model is not. RESOURCE_EXHAUSTED: too large, or the queue is full (RetryInfo says when to come back).
-        DEADLINE_EXCEEDED: dropped because the deadline could not be met. UNAVAILABLE: the server is draining.
+        INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, a file that its
+        decoder fails over, or a DICOM file whose header states another modality, body part or view (ventrodorsal,
+        dorsoventral). FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the named model is not. RESOURCE_EXHAUSTED:
+        too large, the queue is full, or it is too long for the call's deadline (RetryInfo says when to come back).
+        DEADLINE_EXCEEDED: dropped because the deadline could no longer be met. UNAVAILABLE: the server is draining.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

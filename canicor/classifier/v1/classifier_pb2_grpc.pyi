@@ -40,10 +40,11 @@ class ClassifierServiceStub:
     Classify: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]
     """Classifies one radiograph.
 
-    INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, or a DICOM file
-    whose header states another modality or body part. FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the
-    named model is not. RESOURCE_EXHAUSTED: too large, or the queue is full (RetryInfo says when to come back).
-    DEADLINE_EXCEEDED: dropped because the deadline could not be met. UNAVAILABLE: the server is draining.
+    INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, a file that its
+    decoder fails over, or a DICOM file whose header states another modality, body part or view (ventrodorsal,
+    dorsoventral). FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the named model is not. RESOURCE_EXHAUSTED:
+    too large, the queue is full, or it is too long for the call's deadline (RetryInfo says when to come back).
+    DEADLINE_EXCEEDED: dropped because the deadline could no longer be met. UNAVAILABLE: the server is draining.
     """
     ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]
     """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
@@ -67,10 +68,11 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     Classify: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Classifies one radiograph.
 
-    INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, or a DICOM file
-    whose header states another modality or body part. FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the
-    named model is not. RESOURCE_EXHAUSTED: too large, or the queue is full (RetryInfo says when to come back).
-    DEADLINE_EXCEEDED: dropped because the deadline could not be met. UNAVAILABLE: the server is draining.
+    INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, a file that its
+    decoder fails over, or a DICOM file whose header states another modality, body part or view (ventrodorsal,
+    dorsoventral). FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the named model is not. RESOURCE_EXHAUSTED:
+    too large, the queue is full, or it is too long for the call's deadline (RetryInfo says when to come back).
+    DEADLINE_EXCEEDED: dropped because the deadline could no longer be met. UNAVAILABLE: the server is draining.
     """
     ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
     """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
@@ -97,10 +99,11 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_classifier_pb2.ClassifyResponse, _abc.Awaitable[_classifier_pb2.ClassifyResponse]]:
         """Classifies one radiograph.
 
-        INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, or a DICOM file
-        whose header states another modality or body part. FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the
-        named model is not. RESOURCE_EXHAUSTED: too large, or the queue is full (RetryInfo says when to come back).
-        DEADLINE_EXCEEDED: dropped because the deadline could not be met. UNAVAILABLE: the server is draining.
+        INVALID_ARGUMENT: not an image, truncated, without pixels, several frames, a colour photo, a file that its
+        decoder fails over, or a DICOM file whose header states another modality, body part or view (ventrodorsal,
+        dorsoventral). FAILED_PRECONDITION: no model is loaded. NOT_FOUND: the named model is not. RESOURCE_EXHAUSTED:
+        too large, the queue is full, or it is too long for the call's deadline (RetryInfo says when to come back).
+        DEADLINE_EXCEEDED: dropped because the deadline could no longer be met. UNAVAILABLE: the server is draining.
         """
 
     @_abc_1.abstractmethod

@@ -97,7 +97,8 @@ class ModelAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetShadow(self, request, context):
-        """Scores a candidate beside production on the same requests, without answering from it.
+        """Scores a candidate beside production on the same radiographs, by every server, on cores that are free, without
+        answering from it; metrics compare the two. The errors of LoadModel; then nothing changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

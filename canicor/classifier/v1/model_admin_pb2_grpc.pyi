@@ -46,7 +46,9 @@ class ModelAdminServiceStub:
     version was loaded and tried. The errors of LoadModel; then nothing changed.
     """
     SetShadow: _grpc.UnaryUnaryMultiCallable[_model_admin_pb2.SetShadowRequest, _model_admin_pb2.SetShadowResponse]
-    """Scores a candidate beside production on the same requests, without answering from it."""
+    """Scores a candidate beside production on the same radiographs, by every server, on cores that are free, without
+    answering from it; metrics compare the two. The errors of LoadModel; then nothing changed.
+    """
     RollBack: _grpc.UnaryUnaryMultiCallable[_model_admin_pb2.RollBackRequest, _model_admin_pb2.RollBackResponse]
     """Points `production` back at the version before. FAILED_PRECONDITION: there is none."""
     GetModelStatus: _grpc.UnaryUnaryMultiCallable[_model_admin_pb2.GetModelStatusRequest, _model_admin_pb2.GetModelStatusResponse]
@@ -70,7 +72,9 @@ class ModelAdminServiceAsyncStub(ModelAdminServiceStub):
     version was loaded and tried. The errors of LoadModel; then nothing changed.
     """
     SetShadow: _aio.UnaryUnaryMultiCallable[_model_admin_pb2.SetShadowRequest, _model_admin_pb2.SetShadowResponse]  # type: ignore[assignment]
-    """Scores a candidate beside production on the same requests, without answering from it."""
+    """Scores a candidate beside production on the same radiographs, by every server, on cores that are free, without
+    answering from it; metrics compare the two. The errors of LoadModel; then nothing changed.
+    """
     RollBack: _aio.UnaryUnaryMultiCallable[_model_admin_pb2.RollBackRequest, _model_admin_pb2.RollBackResponse]  # type: ignore[assignment]
     """Points `production` back at the version before. FAILED_PRECONDITION: there is none."""
     GetModelStatus: _aio.UnaryUnaryMultiCallable[_model_admin_pb2.GetModelStatusRequest, _model_admin_pb2.GetModelStatusResponse]  # type: ignore[assignment]
@@ -115,7 +119,9 @@ class ModelAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_admin_pb2.SetShadowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_admin_pb2.SetShadowResponse, _abc.Awaitable[_model_admin_pb2.SetShadowResponse]]:
-        """Scores a candidate beside production on the same requests, without answering from it."""
+        """Scores a candidate beside production on the same radiographs, by every server, on cores that are free, without
+        answering from it; metrics compare the two. The errors of LoadModel; then nothing changed.
+        """
 
     @_abc_1.abstractmethod
     def RollBack(

@@ -1,12 +1,15 @@
-"""Decompresses one JPEG frame with GDCM: frame on stdin, native pixel data on stdout.
+"""Decompresses one JPEG frame with GDCM. As a program: frame on stdin, native pixel data on stdout.
 
-A program, not a module: GDCM aborts the whole process on some damaged frames, so it gets a process of its own.
-It imports nothing else, to start fast.
+GDCM aborts the whole process on some damaged frames: only a process that may die may import this. The program
+imports nothing else, to start fast.
 """
 
 import sys
 
-import gdcm  # type: ignore[import-untyped]
+# First, and so for itself: `import gdcm` alone shows its libraries to the whole process (RTLD_GLOBAL), where calls
+# by Pillow of zlib land in GDCM's, and crash.
+import _gdcm.gdcmswig  # noqa: F401
+import gdcm
 
 
 def decompressed(

@@ -1,0 +1,101 @@
+"""The same graph in other number formats: 8-bit integers for CPUs, 16-bit floats for GPUs."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from canicor.bundle import INPUT, OUTPUTS, Metric, ModelKind, NumberFormat
+from canicor.onnx_runtime import CPU, open_session
+from training.dataset import Dataset, Images
+from training.evaluation import class_metrics, key_point_metrics
+
+_CALIBRATION_IMAGES = 64
+
+
+# ONNX Runtime's own tools come in inside the functions: after canicor.onnx_runtime, which turns its telemetry off.
+
+
+def int8(model: bytes, images: NDArray[np.uint8]) -> bytes:
+    """Returns a graph with 8-bit weights and activations.
+
+    Static quantisation after training, weights by output channel (Jacob et al., CVPR 2018, section 3), with
+    quantise and dequantise nodes that every runtime reads.
+
+    Args:
+        model: The ONNX file.
+        images: uint8 [N, height, width] of the input, from the training split, that ranges are measured on.
+    """
+    from onnxruntime import quantization
+
+    rest = iter(images)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            image = next(rest, None)
+            return None if image is None else {INPUT: image[np.newaxis]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
+        quantization.quant_pre_process(onnx.load_from_string(model), prepared)
+        quantization.quantize_static(
+            prepared,
+            quantised,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibration_providers=[CPU],
+        )
+        return quantised.read_bytes()
+
+
+def fp16(model: bytes) -> bytes:
+    """Returns a graph that computes in 16-bit floats; its outputs stay in 32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    converted: bytes = convert_float_to_float16(
+        onnx.load_from_string(model), keep_io_types=True
+    ).SerializeToString()
+    return converted
+
+
+def variants(
+    model: bytes, kind: ModelKind, formats: Iterable[NumberFormat], dataset: Dataset, seed: int
+) -> dict[str, bytes]:
+    """Returns those of the formats that do no worse than the model itself, by their file in a bundle.
+
+    No worse: on the validation split a class model's accuracy is not below the model's own 95 % interval, a
+    key-point model's mean absolute VHS error not above it.
+
+    Args:
+        model: The ONNX file.
+        kind: Its kind.
+        formats: To make.
+        dataset: Ranges are measured on its training split, the verdict on its validation split.
+        seed: Of the bootstrap.
+    """
+    own = _score(model, kind, dataset.validation, seed)
+    made = {}
+    for number_format in formats:
+        if number_format is NumberFormat.INT8:
+            graph = int8(model, dataset.train.pixels[:_CALIBRATION_IMAGES])
+        else:
+            graph = fp16(model)
+        score = _score(graph, kind, dataset.validation, seed).value
+        if score >= own.lower if kind is ModelKind.CLASSIFIER else score <= own.upper:
+            made[number_format.file] = graph
+    return made
+
+
+def _score(graph: bytes, kind: ModelKind, images: Images, seed: int) -> Metric:
+    session = open_session(graph)
+    name = next(iter(OUTPUTS[kind]))
+    outputs = np.concatenate([session.run([name], {INPUT: image[np.newaxis]})[0] for image in images.pixels])
+    if kind is ModelKind.CLASSIFIER:
+        return class_metrics(images, outputs.argmax(axis=1), seed)["accuracy"]
+    return key_point_metrics(images, outputs, seed)["vhs_mae"]
