@@ -96,10 +96,12 @@ def _connect(dialect: Dialect, _record: object, args: list[Any], options: dict[s
 
 
 def _handle_error(context: ExceptionContext) -> Unavailable | None:
-    # A failed ping has SQLAlchemy connect anew, and is no error to anyone.
-    if not context.is_pre_ping and (context.is_disconnect or _is_passing(context.original_exception)):
-        return _unavailable(context.original_exception)
-    return None
+    error = context.original_exception
+    # What is no Exception is a task that was cancelled: SQLAlchemy calls that a disconnect too, but it must end the
+    # task. A failed ping has SQLAlchemy connect anew, and is no error to anyone.
+    if not isinstance(error, Exception) or context.is_pre_ping:
+        return None
+    return _unavailable(error) if context.is_disconnect or _is_passing(error) else None
 
 
 def _is_passing(error: BaseException) -> bool:
