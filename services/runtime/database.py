@@ -97,8 +97,8 @@ def _connect(dialect: Dialect, _record: object, args: list[Any], options: dict[s
 
 def _handle_error(context: ExceptionContext) -> Unavailable | None:
     error = context.original_exception
-    # What is no Exception is a task that was cancelled: SQLAlchemy calls that a disconnect too, but it must end the
-    # task. A failed ping has SQLAlchemy connect anew, and is no error to anyone.
+    # What is no Exception is a task that was cancelled: SQLAlchemy calls that a disconnect too, but the task must
+    # end. A failed ping has SQLAlchemy connect anew, and is no error to anyone.
     if not isinstance(error, Exception) or context.is_pre_ping:
         return None
     return _unavailable(error) if context.is_disconnect or _is_passing(error) else None
