@@ -26,10 +26,8 @@ PATIENCE = 60.0
 
 # Estimates are means over about the last ten; what they leave out is allowed for.
 _NEWEST = 0.1
-_MARGIN = 1.25
+_MARGIN = 1.5
 _SHORTEST_RETRY = 0.1
-
-_STAGES = ("decode", "inference")
 
 
 class Estimate:
@@ -48,10 +46,10 @@ class Estimate:
         """Takes one more.
 
         Args:
-            seconds: That it took, by stage.
+            seconds: That it took: `total`, and of these in the `queue`.
             at_once: Requests that are worked on at the same time.
         """
-        alone = sum(seconds.get(stage, 0.0) for stage in _STAGES)
+        alone = seconds["total"] - seconds["queue"]
         self.alone = _mixed(self.alone, alone)
         self.share = _mixed(self.share, alone / at_once)
 

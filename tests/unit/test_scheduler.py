@@ -11,7 +11,7 @@ from canicor.errors import DeadlineExceeded, ResourceExhausted
 from services.classifier.scheduler import Estimate, Job, Scheduler
 
 SECOND_EACH = Estimate()
-SECOND_EACH.learn({"decode": 0.25, "inference": 0.75}, 1)
+SECOND_EACH.learn({"queue": 7, "total": 8}, 1)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_refuses_beyond_its_bytes_but_never_one_that_is_alone(scheduler: Schedul
 
 
 def test_refuses_at_once_what_would_come_too_late(scheduler: Scheduler) -> None:
-    soon = time.monotonic() + 3
+    soon = time.monotonic() + 3.5
     scheduler.admit(1, soon, SECOND_EACH)
     scheduler.admit(1, time.monotonic() + 40, SECOND_EACH)
     # One goes before it, of a second, then its own: in time. Behind two it would not be.
@@ -164,5 +164,5 @@ def test_estimates_follow_what_is_measured() -> None:
     estimate.learn({"queue": 9, "decode": 1, "inference": 3, "total": 13}, 2)
     assert (estimate.alone, estimate.share) == (4, 2)
     for _ in range(100):
-        estimate.learn({"decode": 1, "inference": 1}, 2)
+        estimate.learn({"queue": 0, "decode": 1, "inference": 1, "total": 2}, 2)
     assert estimate.alone == pytest.approx(2, abs=0.01)
