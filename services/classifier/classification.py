@@ -80,7 +80,9 @@ class Classifications:
                 too late; DeadlineExceeded where no time was left when its turn came.
         """
         key = (model, heat_map, len(image), image[-_TAIL:])
-        work = next((one for one in self._under_way.get(key, ()) if one.image == image), None)
+        # Work without callers is being cancelled: their last one has just left.
+        same = (one for one in self._under_way.get(key, ()) if one.callers and one.image == image)
+        work = next(same, None)
         if work is None:
             work = self._begun(image, model, deadline, heat_map)
             self._under_way.setdefault(key, []).append(work)

@@ -113,8 +113,8 @@ class Reading:
         said = self._answer(model)
         found = [_disagreement(said, self._answer(other)) for other in others]
         said = replace(said, referrals=(*said.referrals, *(one for one in found if one)))
-        self._seconds["total"] = time.perf_counter() - self._arrived
         digest = hashlib.sha256(self._image).hexdigest()
+        self._seconds["total"] = time.perf_counter() - self._arrived
         placement = self._inputs[model.info.input].placement
         return Classification(said, model, digest, self._seconds, placement, self._outputs[model].heat_map)
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeAlias
 
 import grpc
+import structlog
 from prometheus_client import REGISTRY
 
 from canicor.bundle import Alias, ModelRepository
@@ -41,6 +42,8 @@ from services.runtime.requests import LONGEST_ID, page_limit, page_start, page_t
 from services.runtime.tokens import Role
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_log = structlog.get_logger("canicor.classifier")
 
 _CLASSIFIER = "canicor.classifier.v1.ClassifierService"
 _ADMIN = "canicor.classifier.v1.ModelAdminService"
@@ -110,7 +113,11 @@ class ClassifierService:
     async def _follow(self, health: Health) -> None:
         while True:
             await asyncio.sleep(self._settings.reload_seconds)
-            await self._follow_once(health)
+            try:
+                await self._follow_once(health)
+            except Exception:
+                # What is served stays, and the next turn may succeed: to end here would end all reloads, unseen.
+                _log.exception("aliases not followed")
 
     async def _follow_once(self, health: Health) -> None:
         """Follows the aliases, and reports each model as `NAME`, where it is in production, and `NAME/VERSION`."""

@@ -171,7 +171,12 @@ def _planned(bundle: Bundle, trial: _Trial, cores: int) -> tuple[Plan, dict[int,
     names, engine = list(OUTPUTS[bundle.info.kind]), trial.engine
     runners, seconds, more = {1: trial.runner}, trial.seconds, 2
     while more <= cores and not engine.on_gpu:
-        runner = _opened(engine, bundle, more, 1)
+        try:
+            runner = _opened(engine, bundle, more, 1)
+            verify(runner, bundle)
+        except Refused as refused:
+            _log.warning("no more cores for one", engine=engine.name, cores=more, why=str(refused))
+            break
         faster = _fastest(partial(runner.run, _grey(bundle), names))
         if faster * _WORTH_MORE_CORES > seconds:
             break

@@ -118,3 +118,15 @@ async def test_nothing_is_done_for_those_who_have_left(place: Place, picture: by
     assert place.count("answers_total") - answered == 1
     assert place.count("waiting") == 0
     assert place.count("waiting_bytes") == 0
+
+
+async def test_whoever_comes_as_the_last_one_leaves_is_answered(place: Place, picture: bytes) -> None:
+    leaving = place.ask(picture)
+    await settled()
+    leaving.cancel()
+    coming = place.ask(picture)
+    await settled()
+    place.free.set()
+    assert (await coming).answer.measurement.vhs == pytest.approx(8.75)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving

@@ -186,3 +186,15 @@ def test_more_cores_are_taken_only_where_they_pay(
     monkeypatch.setattr(tuning, "_WORTH_MORE_CORES", 1e9 if plan_cores == 1 else 0)
     plan, runners = choose(bundle(tmp_path), [FAST], 2)
     assert plan.cores == tuple(runners) == tuple(range(1, plan_cores + 1))
+
+
+def test_one_core_has_to_do_where_more_can_not_be_had(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class OneCore(Slow):
+        def open(self, graph: bytes, threads: int, at_once: int) -> Runner:
+            if threads > 1:
+                raise MemoryError
+            return super().open(graph, threads, at_once)
+
+    plan, runners = choose(bundle(tmp_path), [OneCore("one core", MODEL_FILE, False, True, work=1)], 2)
+    assert plan.cores == tuple(runners) == (1,)
