@@ -136,7 +136,7 @@ class Classifications:
             done = await self._step_by_step(reading)
         else:
             done = await self._scheduler.run(reading.job, partial(self._at_one_go, reading))
-        done.model.estimate.learn(done.seconds, max(self._scheduler.cores, done.model.plan.batch))
+        done.model.estimate.learn(done.seconds, max(self._scheduler.at_once, done.model.plan.batch))
         _count(done)
         self._shadow.score(image, done)
         return done

@@ -117,13 +117,15 @@ class Scheduler:
     """Shares the cores among requests.
 
     Args:
-        cores: Steps worked on at once.
+        cores: That there are to share.
         max_waiting: Requests taken in and not yet answered; beyond, they are refused.
         max_waiting_bytes: What their radiographs may take up together.
     """
 
     def __init__(self, cores: int, max_waiting: int, max_waiting_bytes: int) -> None:
-        self.cores = cores
+        self._cores = cores
+        # With one step more than cores, none is idle while a step waits for the interpreter's lock.
+        self.at_once = cores + 1
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._jobs: set[Job] = set()
@@ -131,7 +133,7 @@ class Scheduler:
         self._steps: list[_Step] = []
         self._numbers = itertools.count()
         self._changing = threading.Lock()
-        self._threads = ThreadPoolExecutor(cores, thread_name_prefix="classify")
+        self._threads = ThreadPoolExecutor(self.at_once, thread_name_prefix="classify")
 
     def admit(self, size: int, deadline: float, estimate: Estimate) -> Job:
         """Takes a request in, until `release`. To be called in the event loop's thread, as the latter.
@@ -176,7 +178,7 @@ class Scheduler:
 
     def cores_each(self) -> int:
         """Returns how many cores one request may use now: all where it is alone, one where many are under way."""
-        return max(1, self.cores // max(1, len(self._jobs)))
+        return max(1, self._cores // max(1, len(self._jobs)))
 
     def close(self) -> None:
         """Ends the threads, after what was begun."""

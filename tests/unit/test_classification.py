@@ -52,11 +52,12 @@ class Place:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     place = Place(tmp_path)
-    working = asyncio.create_task(place.scheduler.run(Job(), lambda: place.free.wait(30)))
-    await settled()
-    yield place
-    place.free.set()
-    await working
+    async with asyncio.TaskGroup() as working:
+        for _ in range(place.scheduler.at_once):
+            working.create_task(place.scheduler.run(Job(), lambda: place.free.wait(30)))
+        await settled()
+        yield place
+        place.free.set()
     place.scheduler.close()
     place.decoders.close()
 

@@ -2,8 +2,9 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -21,21 +22,26 @@ def scheduler() -> Iterator[Scheduler]:
     made.close()
 
 
-@contextmanager
-def busy(scheduler: Scheduler) -> Iterator[Callable[[], None]]:
-    """Keeps the one core busy until the block's end, or until what it yields is called."""
-    begun, free = threading.Event(), threading.Event()
+@asynccontextmanager
+async def busy(scheduler: Scheduler) -> AsyncIterator[Callable[[], None]]:
+    """Keeps it busy until the end of the block; what this yields lets it go on before, one step after another."""
+    begun = threading.Barrier(scheduler.at_once + 1)
+    some, everything = threading.Event(), threading.Event()
 
-    def work() -> None:
-        begun.set()
-        assert free.wait(30)
+    def work(end: threading.Event) -> None:
+        begun.wait(30)
+        assert end.wait(30)
 
-    working = asyncio.ensure_future(scheduler.run(Job(), work))
-    try:
-        yield free.set
-    finally:
-        free.set()
-    assert working is not None
+    ends = [some, *[everything] * (scheduler.at_once - 1)]
+    async with asyncio.TaskGroup() as working:
+        for end in ends:
+            working.create_task(scheduler.run(Job(), partial(work, end)))
+        await asyncio.to_thread(begun.wait, 30)
+        try:
+            yield some.set
+        finally:
+            some.set()
+            everything.set()
 
 
 async def settled() -> None:
@@ -46,8 +52,7 @@ async def settled() -> None:
 
 async def in_order(scheduler: Scheduler, jobs: dict[str, Job]) -> list[str]:
     done: list[str] = []
-    with busy(scheduler) as free:
-        await settled()
+    async with busy(scheduler) as free:
         tasks = [
             asyncio.ensure_future(scheduler.run(job, lambda name=name: done.append(name)))
             for name, job in jobs.items()
@@ -83,8 +88,7 @@ async def test_what_is_done_on_the_side_goes_last(scheduler: Scheduler) -> None:
 async def test_a_cancelled_step_is_never_begun(scheduler: Scheduler) -> None:
     done: list[str] = []
     job = scheduler.admit(0, math.inf, Estimate())
-    with busy(scheduler) as free:
-        await settled()
+    async with busy(scheduler) as free:
         step = asyncio.ensure_future(scheduler.run(job, lambda: done.append("cancelled")))
         await settled()
         step.cancel()
