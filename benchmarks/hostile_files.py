@@ -18,9 +18,9 @@ from statistics import median
 import pydicom.data
 from pydicom.data.download import get_url_map
 
-from canicor.bundle import ModelRepository
 from canicor.client import Classifier
 from canicor.errors import CanicorError
+from canicor.model_repository import ModelRepository
 from canicor.store import file_url
 from tests import hostile, toy_models
 from tests.png import gradient

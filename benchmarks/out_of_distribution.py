@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from canicor import phantom
-from canicor.bundle import DISTANCE, INPUT, Alias, Bundle, InputSpec, ModelRepository
+from canicor.bundle import DISTANCE, INPUT, Bundle, InputSpec
 from canicor.model_input import fit, read
+from canicor.model_repository import Alias, ModelRepository
 from canicor.onnx_runtime import open_session
 from canicor.radiograph import Radiograph, View
 from canicor.settings import Settings

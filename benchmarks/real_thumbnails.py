@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.bundle import INPUT, Alias, Bundle, ModelKind, ModelRepository
+from canicor.bundle import INPUT, Bundle, ModelKind
 from canicor.model_input import read
+from canicor.model_repository import Alias, ModelRepository
 from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
 from canicor.vhs import KeyPoints, heart_size, measure

@@ -16,8 +16,9 @@ from onnx.utils import Extractor
 from PIL import Image
 
 from canicor import phantom
-from canicor.bundle import HEAT_MAP, INPUT, OUTPUTS, Alias, Bundle, ModelRepository
+from canicor.bundle import HEAT_MAP, INPUT, OUTPUTS, Bundle
 from canicor.model_input import read
+from canicor.model_repository import Alias, ModelRepository
 from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
 from services.classifier.answer import Output, answer

@@ -18,8 +18,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from canicor.bundle import ModelRepository
 from canicor.client import Classifier, channel
+from canicor.model_repository import ModelRepository
 from canicor.settings import ClientSettings
 from canicor.store import file_url
 from tests import toy_models

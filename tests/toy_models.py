@@ -8,8 +8,9 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from canicor.bundle import Alias, BundleInfo, InputSpec, ModelKind, ModelRepository, Predictions
+from canicor.bundle import BundleInfo, InputSpec, ModelKind, Predictions
 from canicor.model_input import ResizeRule
+from canicor.model_repository import Alias, ModelRepository
 
 HEIGHT, WIDTH = 64, 96
 

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from canicor import store
-from canicor.bundle import BundleInfo, ModelKind, ModelRepository, NumberFormat
+from canicor.bundle import BundleInfo, ModelKind, NumberFormat
+from canicor.model_repository import ModelRepository
 from canicor.settings import Settings
 
 if TYPE_CHECKING:

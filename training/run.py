@@ -9,20 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from canicor.bundle import (
-    DISTANCE,
-    Alias,
-    BundleInfo,
-    InputSpec,
-    Limits,
-    Metric,
-    ModelKind,
-    ModelRepository,
-    NumberFormat,
-    Predictions,
-)
+from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, ModelKind, NumberFormat, Predictions
 from canicor.errors import InvalidArgument
 from canicor.manifest import Row, digest
+from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting

@@ -19,7 +19,7 @@ from model import NAME, push, repository_of
 from processes import running, usage
 from prometheus_client.parser import text_string_to_metric_families
 
-from canicor.bundle import ModelRepository
+from canicor.model_repository import ModelRepository
 from canicor.settings import ClientSettings
 
 ANSWERS = "canicor_classifier_answers_total"

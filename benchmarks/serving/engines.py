@@ -30,10 +30,10 @@ from canicor.bundle import (
     BundleInfo,
     InputSpec,
     ModelKind,
-    ModelRepository,
     Predictions,
 )
 from canicor.model_input import ResizeRule
+from canicor.model_repository import ModelRepository
 from canicor.onnx_runtime import open_session
 from canicor.phantom import draw
 from canicor.store import file_url

@@ -8,7 +8,8 @@ import numpy as np
 from networks import efficientnet
 from raw import RESIZE
 
-from canicor.bundle import INPUT, Alias, BundleInfo, InputSpec, ModelKind, ModelRepository, Predictions
+from canicor.bundle import INPUT, BundleInfo, InputSpec, ModelKind, Predictions
+from canicor.model_repository import Alias, ModelRepository
 from canicor.onnx_runtime import open_session
 from canicor.phantom import draw
 from canicor.store import file_url

@@ -3,11 +3,12 @@
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canicor.bundle import Alias, ModelKind
+from canicor.bundle import ModelKind
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.measurement.v1.measurement_pb2 import HEART_SIZE_UNSPECIFIED
 from canicor.messages import heart_size_message, key_points_message
+from canicor.model_repository import Alias
 from services.classifier.answer import Answer, notices
 from services.classifier.model import Model
 from services.classifier.models import Status

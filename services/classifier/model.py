@@ -19,7 +19,7 @@ class Model:
     """A bundle that runs. Loading holds it against its recorded predictions, so what is served has answered.
 
     Args:
-        bundle: Checked, as `canicor.bundle.ModelRepository.read` returns it.
+        bundle: Checked, as `canicor.model_repository.ModelRepository.read` returns it.
         engines: To choose the fastest from that gives the right answers.
         cores: Of this machine, for this server.
         slowest: Seconds that one inference may take.

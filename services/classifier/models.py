@@ -9,8 +9,8 @@ from enum import Enum
 
 import structlog
 
-from canicor.bundle import Alias, ModelRepository
 from canicor.errors import CanicorError, DataLoss, FailedPrecondition, NotFound
+from canicor.model_repository import Alias, ModelRepository
 from services.classifier.engines import Engine
 from services.classifier.metrics import MODEL_INFO, RELOADS
 from services.classifier.model import Model

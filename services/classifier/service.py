@@ -12,7 +12,6 @@ import grpc
 import structlog
 from prometheus_client import REGISTRY
 
-from canicor.bundle import Alias, ModelRepository
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1 import open_inference_pb2
@@ -26,6 +25,7 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
 )
 from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from canicor.errors import CanicorError, InvalidArgument
+from canicor.model_repository import Alias, ModelRepository
 from services.classifier import explanation, open_inference
 from services.classifier.audit import AuditLog
 from services.classifier.classification import Classifications, deadline_of

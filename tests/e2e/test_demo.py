@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from canicor.bundle import Alias, ModelRepository
+from canicor.model_repository import Alias, ModelRepository
 from canicor.phantom import draw
 from canicor.store import file_url
 from canicor.vhs import HeartSize

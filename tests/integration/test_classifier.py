@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from canicor.bundle import Histogram, Limits, ModelKind, ModelRepository, Reference
+from canicor.bundle import Histogram, Limits, ModelKind, Reference
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
 from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
@@ -28,6 +28,7 @@ from canicor.errors import (
 )
 from canicor.measurement.v1 import measurement_pb2
 from canicor.messages import key_points_from
+from canicor.model_repository import ModelRepository
 from canicor.vhs import measure
 from tests import toy_models
 from tests.png import png

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from canicor.bundle import Limits, ModelKind, ModelRepository
+from canicor.bundle import Limits, ModelKind
+from canicor.model_repository import ModelRepository
 from tests import toy_models
 from tests.servers import Server
 

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from canicor.bundle import Alias, Limits, ModelRepository
+from canicor.bundle import Limits
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -21,6 +21,7 @@ from canicor.errors import (
     FailedPrecondition,
     NotFound,
 )
+from canicor.model_repository import Alias, ModelRepository
 from tests import toy_models
 from tests.servers import Server, until
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from canicor.bundle import ModelKind, ModelRepository
+from canicor.bundle import ModelKind
 from canicor.classifier.v1 import open_inference_pb2 as pb
 from canicor.classifier.v1.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from canicor.client import Classifier, translated
 from canicor.errors import InvalidArgument, NotFound
 from canicor.messages import key_points_from
+from canicor.model_repository import ModelRepository
 from tests import toy_models
 from tests.servers import Server, until
 

@@ -13,13 +13,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from canicor.bundle import ModelRepository
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
 from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
 from canicor.client import Classifier
 from canicor.errors import InvalidArgument, Unauthenticated, Unavailable
+from canicor.model_repository import ModelRepository
 from tests import toy_models
 from tests.servers import Server, health_of, until
 

@@ -6,11 +6,12 @@ import grpc
 import numpy as np
 import pytest
 
-from canicor.bundle import Alias, ModelKind, ModelRepository
+from canicor.bundle import ModelKind
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
 from canicor.client import Classifier
+from canicor.model_repository import Alias, ModelRepository
 from tests import toy_models
 from tests.servers import Server, metrics, until
 

@@ -13,11 +13,11 @@ import pytest
 import trustme
 from cryptography import x509
 
-from canicor.bundle import ModelRepository
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
 from canicor.client import Classifier
 from canicor.errors import FailedPrecondition, Unavailable
+from canicor.model_repository import ModelRepository
 from tests import toy_models
 from tests.servers import Server, free_port, health_of, until
 

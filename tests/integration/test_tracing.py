@@ -14,8 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from canicor.bundle import ModelRepository
 from canicor.client import Classifier
+from canicor.model_repository import ModelRepository
 from tests import toy_models
 from tests.servers import Server
 

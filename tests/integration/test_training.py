@@ -15,9 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from canicor import manifest, phantom
-from canicor.bundle import Alias, Bundle, ModelKind, ModelRepository, NumberFormat
+from canicor.bundle import Bundle, ModelKind, NumberFormat
 from canicor.errors import CanicorError, DataLoss, InvalidArgument, NotFound
 from canicor.manifest import Origin, Row
+from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import FEATURES
 from canicor.onnx_runtime import open_session
 from canicor.settings import Settings

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from canicor.bundle import ModelRepository
 from canicor.errors import InvalidArgument
+from canicor.model_repository import ModelRepository
 from canicor.store import file_url
 from services.classifier.classification import Classifications
 from services.classifier.decoding import Decoders

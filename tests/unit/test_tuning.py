@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from canicor.bundle import (
-    FP16_FILE,
-    INT8_FILE,
-    MODEL_FILE,
-    OUTPUTS,
-    Bundle,
-    ModelKind,
-    ModelRepository,
-    Predictions,
-)
+from canicor.bundle import FP16_FILE, INT8_FILE, MODEL_FILE, OUTPUTS, Bundle, ModelKind, Predictions
 from canicor.errors import FailedPrecondition
+from canicor.model_repository import ModelRepository
 from canicor.onnx_runtime import CPU
 from canicor.store import file_url
 from services.classifier import tuning
