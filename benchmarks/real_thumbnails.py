@@ -7,6 +7,7 @@ and the measurement lines on them were painted over: this shows whether a model 
 import csv
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from canicor.model_input import read
 from canicor.model_repository import Alias, ModelRepository
 from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
-from canicor.vhs import KeyPoints, heart_size, measure
+from canicor.vhs import KEY_POINT_NAMES, KeyPoints, heart_size, measure
 
 FOLDER = Path(__file__).parents[2] / "shared" / "radiographs"
 RESAMPLES = 2000
@@ -55,27 +56,57 @@ def line(what: str, statistic: Callable[[NDArray[np.intp]], float], count: int) 
     return f"{what}: {statistic(np.arange(count)):.3f} ({lower:.3f} to {upper:.3f}), {count} images"
 
 
+@dataclass(frozen=True)
+class Thumbnail:
+    """A real radiograph of about 155 x 122 pixels, and what was measured on it."""
+
+    file: Path
+    key_points: KeyPoints
+    vhs: float
+    heart_size: str
+    """"ambiguous" where the VHS lies near a threshold."""
+
+
+def thumbnails() -> list[Thumbnail]:
+    """Returns those that could be measured: all but one."""
+    with (FOLDER / "thumbnails.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["vhs"]]
+    return [
+        Thumbnail(
+            FOLDER / row["file"],
+            KeyPoints.from_array([[float(row[f"{name}_{axis}"]) for axis in "xy"] for name in KEY_POINT_NAMES]),
+            float(row["vhs"]),
+            row["class"],
+        )
+        for row in rows
+    ]
+
+
+def figures(real: list[Thumbnail], found: NDArray[np.float64]) -> list[str]:
+    """Compares the VHS found with that measured, each figure with its 95 % bootstrap interval."""
+    stated = np.array([one.vhs for one in real])
+    errors, guesses = found - stated, np.abs(stated - np.median(stated))
+    clear = [i for i, one in enumerate(real) if one.heart_size != "ambiguous"]
+    right = np.array([heart_size(found[i]) == real[i].heart_size for i in clear])
+    return [
+        line("mean absolute VHS error", lambda some: float(np.abs(errors[some]).mean()), len(real)),
+        line("the same, always guessing the median", lambda some: float(guesses[some].mean()), len(real)),
+        line("bias", lambda some: float(errors[some].mean()), len(real)),
+        line("correlation", lambda some: float(np.corrcoef(found[some], stated[some])[0, 1]), len(real)),
+        line("class accuracy, ambiguous left out", lambda some: float(right[some].mean()), len(clear)),
+    ]
+
+
 def main() -> None:
     if not FOLDER.is_dir():
         print("There is no ../shared/radiographs: nothing to measure.")
         return
     name, _, version = (sys.argv[1] if len(sys.argv) > 1 else "vhs-keypoints").partition("/")
     model = bundle(name, version)
-    with (FOLDER / "thumbnails.csv").open() as file:
-        # One thumbnail could not be measured.
-        rows = [row for row in csv.DictReader(file) if row["vhs"]]
-    stated = np.array([float(row["vhs"]) for row in rows])
-    found = measured_by(model, [FOLDER / row["file"] for row in rows])
-    errors = found - stated
-    clear = [i for i, row in enumerate(rows) if row["class"] != "ambiguous"]
-    right = np.array([heart_size(found[i]) == rows[i]["class"] for i in clear])
-    guesses = np.abs(stated - np.median(stated))
+    real = thumbnails()
     print(f"{model.name}/{model.version}, trained on {', '.join(model.info.training_origins)}")
-    print(line("mean absolute VHS error", lambda some: float(np.abs(errors[some]).mean()), len(rows)))
-    print(line("the same, always guessing the median", lambda some: float(guesses[some].mean()), len(rows)))
-    print(line("bias", lambda some: float(errors[some].mean()), len(rows)))
-    print(line("correlation", lambda some: float(np.corrcoef(found[some], stated[some])[0, 1]), len(rows)))
-    print(line("class accuracy, ambiguous left out", lambda some: float(right[some].mean()), len(clear)))
+    for figure in figures(real, measured_by(model, [one.file for one in real])):
+        print(figure)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""What phantoms teach that holds for real dogs: `python benchmarks/carry_over.py [--seeds N] [--sheet FILE]`.
+
+One small heat-map network and one recipe, both fixed here so that phantoms can be compared: the network of
+`canicor train`, 160 x 192 inputs, 3,000 phantoms, no real image. It is judged on the thumbnails and radiographs of
+../shared/radiographs, which lie outside the repository; so must the sheet, which shows them with the points stated
+(white) and found (yellow). Phantoms of another revision are compared by running this there. Takes 15 minutes a
+seed.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from real_thumbnails import FOLDER, Thumbnail, figures, thumbnails
+
+from canicor.model_input import Prepared, ResizeRule, read
+from canicor.phantom import draw
+from canicor.vhs import HEART_SIZES, KeyPoints, heart_size, measure
+
+if TYPE_CHECKING:
+    from training.network import KeyPointNetwork
+
+PHANTOMS, EPOCHS = 3000, 15
+HEIGHT, WIDTH = 160, 192
+DRAWN_HEIGHT, DRAWN_WIDTH = 250, 320
+RADIOGRAPHS = ("canine-lateral-1.dcm", "canine-lateral-2.jpg")
+
+_ENLARGED, _COLUMNS = 2, 7
+
+
+def phantom(seed: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Returns a phantom as the network takes it, uint8 [HEIGHT, WIDTH], and its points, float32 [6, 2]."""
+    drawn = draw(seed, index, width=DRAWN_WIDTH, height=DRAWN_HEIGHT)
+    scale = min(WIDTH / DRAWN_WIDTH, HEIGHT / DRAWN_HEIGHT)
+    columns, rows = round(scale * DRAWN_WIDTH), round(scale * DRAWN_HEIGHT)
+    left, top = (WIDTH - columns) // 2, (HEIGHT - rows) // 2
+    small = Image.fromarray(drawn.pixels).resize((columns, rows), Image.Resampling.LANCZOS)
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[top : top + rows, left : left + columns] = small
+    points = (drawn.key_points.xy + 0.5) * (columns / DRAWN_WIDTH, rows / DRAWN_HEIGHT) - 0.5 + (left, top)
+    return pixels, points.astype(np.float32)
+
+
+def taught(seed: int, workers: ProcessPoolExecutor) -> "KeyPointNetwork":
+    """Returns the network after the recipe."""
+    from training.dataset import Images
+    from training.fitting import Recipe, fit, key_point_loss
+    from training.network import KeyPointNetwork
+
+    drawn = list(workers.map(partial(phantom, seed), range(PHANTOMS), chunksize=50))
+    pixels, points = (np.stack(part) for part in zip(*drawn, strict=True))
+    classes = [HEART_SIZES.index(heart_size(measure(KeyPoints.from_array(one)).vhs)) for one in points]
+    images = Images((), pixels, (), points, np.array(classes, np.int64), np.empty((PHANTOMS, 0)))
+
+    def epoch_done(epoch: int, loss: float) -> None:
+        print(f"seed {seed}, epoch {epoch} of {EPOCHS}: loss {loss:.3f}", file=sys.stderr, flush=True)
+
+    return fit(KeyPointNetwork, key_point_loss, images, Recipe(epochs=EPOCHS), seed, epoch_done)
+
+
+def found_by(networks: list["KeyPointNetwork"], prepared: Prepared) -> KeyPoints:
+    """Returns the points in the radiograph's pixels: the mean over the networks."""
+    from training.evaluation import predict
+
+    points = np.mean([predict(one, prepared.pixels[None])[0][0] for one in networks], axis=0)
+    return KeyPoints.from_array(prepared.placement.to_radiograph(points))
+
+
+def prepared(file: Path) -> Prepared:
+    return read(file.read_bytes(), HEIGHT, WIDTH, ResizeRule.LETTERBOX)
+
+
+def show(networks: list["KeyPointNetwork"], real: list[Thumbnail], sheet: Path | None) -> None:
+    """Prints the figures of some networks' mean points, and draws them."""
+    points = [found_by(networks, prepared(one.file)) for one in real]
+    for line in figures(real, np.array([measure(one).vhs for one in points])):
+        print(f"  {line}")
+    for name in RADIOGRAPHS:
+        image = prepared(FOLDER / name)
+        print(f"  {name}: VHS {measure(found_by(networks, image), image.pixel_aspect).vhs:.2f}")
+    if sheet:
+        _sheet(real, points).save(sheet)
+
+
+def _sheet(real: list[Thumbnail], points: list[KeyPoints]) -> Image.Image:
+    pictures = list(_overlays(real, points))
+    width, height = (max(size) for size in zip(*(one.size for one in pictures), strict=True))
+    sheet = Image.new("RGB", (_COLUMNS * width, -(-len(pictures) // _COLUMNS) * height))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number % _COLUMNS * width, number // _COLUMNS * height))
+    return sheet
+
+
+def _overlays(real: list[Thumbnail], points: list[KeyPoints]) -> Iterator[Image.Image]:
+    for one, found in zip(real, points, strict=True):
+        picture = Image.open(one.file).convert("RGB")
+        picture = picture.resize((_ENLARGED * picture.width, _ENLARGED * picture.height))
+        drawing = ImageDraw.Draw(picture)
+        for key_points, colour in ((one.key_points, "white"), (found, "yellow")):
+            for start, end in key_points.xy.reshape(3, 2, 2):
+                drawing.line([*((start + 0.5) * _ENLARGED), *((end + 0.5) * _ENLARGED)], fill=colour)
+        drawing.text((2, 2), f"{one.vhs:.1f} {measure(found).vhs:.1f}", fill="yellow")
+        yield picture
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Teaches a network by phantoms alone, and judges it on real dogs."
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="networks, each by phantoms of its own (default 1)")
+    parser.add_argument("--sheet", type=Path, help="where to draw the points on the thumbnails")
+    arguments = parser.parse_args()
+    if not FOLDER.is_dir():
+        sys.exit("There is no ../shared/radiographs: nothing to judge by.")
+    real = thumbnails()
+    networks = []
+    with ProcessPoolExecutor(os.cpu_count()) as workers:
+        for seed in range(arguments.seeds):
+            networks.append(taught(seed, workers))
+            print(f"Seed {seed}:")
+            show(networks[-1:], real, arguments.sheet)
+    if len(networks) > 1:
+        print("The mean of their points:")
+        show(networks, real, arguments.sheet)
+
+
+if __name__ == "__main__":
+    main()
