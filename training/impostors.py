@@ -23,9 +23,12 @@ from sklearn.datasets import load_sample_images
 from canicor import phantom
 from canicor.bundle import InputSpec
 from canicor.model_input import read
-from canicor.phantom.canvas import Canvas, Frame
-from canicor.phantom.detector import draw_exposure, expose
-from canicor.phantom.projection import Thickness, texture
+from canicor.phantom.beam import Beam
+from canicor.phantom.canvas import Canvas, smooth_path
+from canicor.phantom.dog import Tissue
+from canicor.phantom.exposure import Exposure, expose
+from canicor.phantom.presentation import Presentation, present
+from canicor.phantom.priors import draw_fields
 
 Picture = NDArray[np.uint8]
 """uint8 [height, width], bright = dense."""
@@ -167,10 +170,11 @@ def _ventrodorsal(rng: np.random.Generator) -> Picture:
         x = number + 0.05 * rng.standard_normal()
         canvas.block(bone, (x, 0), (0.44, 0.42), 0.8)
         canvas.block(bone, (x, 0), (0.12, 0.9), 0.3, power=2)
-        canvas.tube(bone, (x, 0), (x, 0.16), (0.12, 0.1), weight=2.0)
+        canvas.tube(bone, [(x, 0), (x, 0.16)], (0.12, 0.1), weight=2.0)
         for side in (-1, 1):
-            end = (x + 0.9, side * (half - 0.03 * (number - 2) ** 2 + 0.1))
-            canvas.tube(bone, (x, 0), end, (0.13, 0.1), bow=-side * 0.6, marrow=0.6)
+            reach = side * (half - 0.03 * (number - 2) ** 2 + 0.1)
+            rib = smooth_path([(x, 0), (x + 0.3, 0.75 * reach), (x + 0.9, reach)], 4)
+            canvas.tube(bone, rib, np.linspace(0.13, 0.1, len(rib)), marrow=0.6)
     return _film(canvas, soft, bone, rng.uniform(1.0, 2.3), rng)
 
 
@@ -179,11 +183,11 @@ def _hand(rng: np.random.Generator) -> Picture:
     canvas = _canvas(rng, turn=rng.uniform(-110, -70), unit=HEIGHT / rng.uniform(19, 24))
     soft, bone = canvas.blank(), canvas.blank()
     canvas.block(soft, (-3.5, 0), (4.6, 4.2), 2.6)
-    canvas.tube(soft, (-13, 0), (-6, 0), (2.9, 2.7), weight=0.6)
+    canvas.tube(soft, [(-13, 0), (-6, 0)], (2.9, 2.7), weight=0.6)
     for index, (length, spread) in enumerate(((5.5, -46), (7.4, -11), (8.2, -2), (7.6, 7), (6.0, 17))):
         _digit(canvas, soft, bone, root=(-4.5, 1.15 * (index - 2)), reach=4.0 + length, spread=spread, radius=0.85)
     for side in (-0.9, 0.9):
-        canvas.tube(bone, (-13, side), (-6.3, side), (0.75, 0.95), marrow=0.5)
+        canvas.tube(bone, [(-13, side), (-6.3, side)], (0.75, 0.95), marrow=0.5)
     return _film(canvas, soft, bone, 1.0, rng)
 
 
@@ -191,11 +195,11 @@ def _paw(rng: np.random.Generator) -> Picture:
     """A dog's forepaw, flat on the film: a unit is a centimetre."""
     canvas = _canvas(rng, turn=rng.uniform(-110, -70), unit=HEIGHT / rng.uniform(13, 17))
     soft, bone = canvas.blank(), canvas.blank()
-    canvas.tube(soft, (-10, 0), (1.5, 0), (1.6, 2.2), weight=0.8)
+    canvas.tube(soft, [(-10, 0), (1.5, 0)], (1.6, 2.2), weight=0.8)
     for index, spread in enumerate((-16, -5, 5, 16)):
         _digit(canvas, soft, bone, root=(-3.0, 0.75 * (index - 1.5)), reach=7.5, spread=spread, radius=0.75)
     for side in (-0.45, 0.45):
-        canvas.tube(bone, (-10, side), (-3.6, side), (0.5, 0.6), marrow=0.5)
+        canvas.tube(bone, [(-10, side), (-3.6, side)], (0.5, 0.6), marrow=0.5)
     return _film(canvas, soft, bone, 1.0, rng)
 
 
@@ -211,26 +215,28 @@ def _digit(
     """Adds a ray of a hand: its flesh, and four bones with a gap at each joint."""
     turn = np.radians(spread)
     along, start = np.array([np.cos(turn), np.sin(turn)]), np.array(root)
-    canvas.tube(soft, start, start + reach * along, (radius, 0.8 * radius))
+    canvas.tube(soft, [start, start + reach * along], (radius, 0.8 * radius))
     joints = reach * np.array([0.0, 0.42, 0.68, 0.86, 1.0])
     for one, other in pairwise(joints):
-        ends = start + (one + 0.12) * along, start + (other - 0.12) * along
-        canvas.tube(bone, *ends, (0.5 * radius, 0.42 * radius), marrow=0.5)
+        ends = [start + (one + 0.12) * along, start + (other - 0.12) * along]
+        canvas.tube(bone, ends, (0.5 * radius, 0.42 * radius), marrow=0.5)
 
 
 def _canvas(rng: np.random.Generator, turn: float, unit: float | None = None) -> Canvas:
     """A film whose first axis is turned by degrees, near its middle; by default a unit is a vertebra."""
     unit = unit or WIDTH * rng.uniform(0.24, 0.42) / 6
     origin = (WIDTH * rng.uniform(0.42, 0.58), HEIGHT * rng.uniform(0.42, 0.58))
-    return Canvas(Frame(unit, -turn, origin, WIDTH, HEIGHT))
+    return Canvas(Beam(unit, -turn, origin, WIDTH, HEIGHT))
 
 
 def _film(
     canvas: Canvas, soft: NDArray[np.float32], bone: NDArray[np.float32], cm: float, rng: np.random.Generator
 ) -> Picture:
-    soft *= 1.0 + np.float32(0.02) * texture(rng, soft.shape, 0.5 * canvas.frame.scale)
-    thickness = Thickness(np.maximum(soft, 0.0), np.maximum(bone, 0.0))
-    return expose(thickness, cm, draw_exposure(rng), rng)
+    soft *= 1.0 + np.float32(0.02) * canvas.texture(rng, 0.5)
+    tissue = Tissue(np.maximum(soft, 0.0), canvas.blank(), np.maximum(bone, 0.0))
+    exposure, shown = (kind(**draw_fields(kind, rng, {}, {})) for kind in (Exposure, Presentation))
+    density = expose(tissue, cm, canvas.beam.scale, exposure, rng)
+    return present(density, shown, rng.random() < 0.5, 8, rng)
 
 
 KINDS: dict[str, Callable[[np.random.Generator], Picture]] = {

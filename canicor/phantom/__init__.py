@@ -1,9 +1,12 @@
 """A procedural lateral thorax of a dog, with its six exact key points.
 
-Rays through closed-form solids, attenuated by Beer-Lambert; nothing is painted. `anatomy` draws a dog in vertebral
-units, `projection` adds up the tissue along each ray with the primitives of `canvas`, `detector` exposes the film.
+Rays through closed-form solids, attenuated by Beer-Lambert; only markers are painted. `dog` composes the parts of
+a body in vertebral units (`heart`, `spine`, `chest`, `lungs`, `trunk`, `limbs`, `abdomen`, `devices`), each of
+which adds its solids with the primitives of `canvas` along the rays of `beam`; `exposure` records what is left of
+the beam, and `presentation` shows it as a vendor would.
 """
 
+from canicor.phantom.breeds import BreedType
 from canicor.phantom.phantom import Phantom, draw
 
-__all__ = ["Phantom", "draw"]
+__all__ = ["BreedType", "Phantom", "draw"]

@@ -1,63 +1,60 @@
 """Primitives: lengths of rays through simple solids, added to maps of thickness.
 
-The rays run at right angles to the film, so each chord has a closed form that falls to 0 at the silhouette. A cone
-beam would change `Frame` and these chords alone.
+Each chord has a closed form and is worked out in the solid's bounding box only. A solid is displaced and enlarged
+by the cone beam through its own centre (a tube: through each of its points); within it, rays count as parallel.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from canicor.phantom.beam import Beam
 
 Map = NDArray[np.float32]
 """float32 [height, width]."""
+
+Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 # Steps in a v of a tabulated curve: finer than a pixel of the largest image at its usual scale.
 _TABLE_STEPS = 256
 _NOWHERE = (slice(0), slice(0))
 
+# A tube seen end-on is a disc as thick as the tube is long: its chord grows no further than this.
+_END_ON = 4.0
 
-@dataclass(frozen=True)
-class Frame:
-    """Places the vertebral frame on the film.
 
-    Attributes:
-        scale: Pixels in one v.
-        rise: Angle of the spine to the rows in degrees, caudal end up.
-        origin: (x, y) of E in pixels.
-        width: Of the image in pixels.
-        height: Of the image in pixels.
-    """
-
-    scale: float
-    rise: float
-    origin: tuple[float, float]
-    width: int
-    height: int
-
-    @property
-    def axes(self) -> NDArray[np.float64]:
-        """float64 [2, 2]: the frame's x and y as unit vectors of the image."""
-        angle = np.radians(self.rise)
-        return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-    def to_pixels(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Points [n, 2] in v to pixels."""
-        return np.asarray(points) @ self.axes * self.scale + self.origin
+def smooth_path(points: ArrayLike, steps: int) -> NDArray[np.float64]:
+    """A Catmull-Rom spline through points [n, d], each piece in so many steps: float64 [(n - 1) steps + 1, d]."""
+    given = np.asarray(points, dtype=np.float64)
+    padded = np.concatenate([2.0 * given[:1] - given[1:2], given, 2.0 * given[-1:] - given[-2:-1]])
+    t = np.arange(steps)[:, None] / steps
+    pieces = [
+        0.5
+        * (
+            2.0 * p1
+            + (p2 - p0) * t
+            + (2.0 * p0 - 5.0 * p1 + 4.0 * p2 - p3) * t**2
+            + (3.0 * (p1 - p2) + p3 - p0) * t**3
+        )
+        for p0, p1, p2, p3 in zip(padded, padded[1:], padded[2:], padded[3:], strict=False)
+    ]
+    return np.concatenate([*pieces, given[-1:]])
 
 
 class Canvas:
     """The film's pixels in vertebral coordinates, and the solids that can be added to a map of it.
 
     Attributes:
+        beam: The cone beam.
         x: v along the spine of each pixel.
         y: v ventral to the spine of each pixel.
     """
 
-    def __init__(self, frame: Frame) -> None:
-        self.frame = frame
-        film = (slice(frame.height), slice(frame.width))
+    def __init__(self, beam: Beam) -> None:
+        self.beam = beam
+        film = (slice(beam.height), slice(beam.width))
         self.x, self.y = self._coordinates(np.zeros(2), np.eye(2), film)
         self._x_steps, self._x_start = _steps(self.x)
         self._y_steps, self._y_start = _steps(self.y)
@@ -66,54 +63,72 @@ class Canvas:
         """A map of nothing."""
         return np.zeros(self.x.shape, np.float32)
 
-    def along_x(self, curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Map:
+    def along_x(self, curve: Curve) -> Map:
         """The value of a function of x at each pixel."""
         return _tabulate(curve, self._x_steps, self._x_start)
 
-    def along_y(self, curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Map:
+    def along_y(self, curve: Curve) -> Map:
         """The value of a function of y at each pixel."""
         return _tabulate(curve, self._y_steps, self._y_start)
+
+    def texture(self, rng: np.random.Generator, grain: float) -> Map:
+        """Smooth noise of unit variance or a little less, its grains `grain` v wide."""
+        height, width = self.x.shape
+        pixels = max(grain * self.beam.scale, 1.0)
+        coarse = (max(2, round(height / pixels) + 1), max(2, round(width / pixels) + 1))
+        noise = Image.fromarray(rng.standard_normal(coarse, dtype=np.float32))
+        return np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC))
 
     def tube(
         self,
         target: Map,
-        start: ArrayLike,
-        end: ArrayLike,
-        radius: tuple[float, float],
+        path: ArrayLike,
+        radius: ArrayLike,
         *,
-        bow: float = 0.0,
         weight: float = 1.0,
         marrow: float = 0.0,
+        lens: bool = False,
     ) -> None:
-        """Adds a round-ended tube along a parabola.
+        """Adds a round-ended tube along a path.
 
         Args:
             target: The map.
-            start: (x, y) in v.
-            end: (x, y) in v.
-            radius: At start and end, in v.
-            bow: How far the middle lies to the side, in v: towards y where the tube runs along x.
-            weight: Multiplies the chord.
-            marrow: The share of the radius that is hollow.
+            path: Points [n, 2] or [n, 3] in v.
+            radius: One, or one a point, in v.
+            weight: Multiplies the chord: below 1, a tube flattened along the rays.
+            marrow: The share of the radius within which four fifths are missing.
+            lens: Whether its section is a lens, which thins out towards its edge, instead of an ellipse.
         """
-        start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
-        length = max(float(np.hypot(*(end - start))), 1e-6)
-        along = (end - start) / length
-        side = np.array([-along[1], along[0]])
-        corners = np.array([start, end, start + bow * side, end + bow * side])
-        box = self._box(corners, max(radius))
-        s, n = self._coordinates(start, np.array([along, side]), box)
-        share = np.clip(s * np.float32(1.0 / length), 0.0, 1.0)
-        beyond = s - share * np.float32(length)
-        if bow:
-            slope = np.float32(4.0 * bow / length) * (1.0 - 2.0 * share)
-            n = (n - np.float32(4.0 * bow) * share * (1.0 - share)) / np.sqrt(1.0 + slope * slope)
-        distance = n * n + beyond * beyond
-        local = np.float32(radius[0]) + np.float32(radius[1] - radius[0]) * share
-        chord = _root(local * local - distance)
-        if marrow:
-            chord -= np.float32(0.8) * _root(np.float32(marrow**2) * local * local - distance)
-        target[box] += np.float32(2.0 * weight) * chord
+        path = np.asarray(path, dtype=np.float64)
+        seen, larger = self.beam.project(path)
+        radii = np.broadcast_to(np.asarray(radius, dtype=np.float64), len(path)) * larger
+        box = self._box(seen, float(radii.max()))
+        if box is _NOWHERE:
+            return
+        top, left = box[0].start, box[1].start
+        pixels, reach = self.beam.to_pixels(seen), radii * self.beam.scale
+        # Along a slanted tube a ray runs longer: by the tube's length over that of its image.
+        length = np.hypot(*np.diff(seen, axis=0).T)
+        depth = np.diff(path[:, 2]) if path.shape[1] == 3 else np.zeros(len(path) - 1)
+        stretch = np.hypot(length, depth) / np.maximum(length, np.hypot(length, depth) / _END_ON)
+        chord = np.zeros((box[0].stop - top, box[1].stop - left), np.float32)
+        for start, end, first, last, longer in zip(pixels, pixels[1:], reach, reach[1:], stretch, strict=False):
+            low = np.floor(np.minimum(start, end) - max(first, last)).astype(int) - (left, top)
+            high = np.ceil(np.maximum(start, end) + max(first, last)).astype(int) + 1 - (left, top)
+            columns = slice(max(low[0], 0), min(high[0], chord.shape[1]))
+            rows = slice(max(low[1], 0), min(high[1], chord.shape[0]))
+            if columns.start >= columns.stop or rows.start >= rows.stop:
+                continue
+            x = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(start[0] - left)
+            y = np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(start[1] - top)
+            piece = _segment(x, y, end - start, first, last, marrow, lens)
+            if longer != 1.0:
+                piece *= np.float32(longer)
+            part = chord[rows, columns]
+            np.maximum(part, piece, out=part)
+        # Enlarged by the beam, but no thicker.
+        chord *= np.float32(2.0 * weight / (self.beam.scale * float(larger.mean())))
+        target[box] += chord
 
     def block(
         self,
@@ -129,43 +144,42 @@ class Canvas:
 
         Args:
             target: The map.
-            centre: (x, y) in v.
+            centre: (x, y) or (x, y, z) in v.
             half: Its half-axes on the film in v.
             depth: Its thickness in the middle in v.
             angle: Of its first axis to x, in degrees towards y.
             power: 2 or 4.
         """
+        seen, larger = self.beam.project(np.asarray(centre, dtype=np.float64)[None])
+        half = (half[0] * float(larger[0]), half[1] * float(larger[0]))
         turn = np.radians(angle)
         along = np.array([np.cos(turn), np.sin(turn)])
         side = np.array([-along[1], along[0]])
-        centre = np.asarray(centre, dtype=np.float64)
-        corners = np.array([centre + i * half[0] * along + j * half[1] * side for i in (-1, 1) for j in (-1, 1)])
+        corners = np.array([seen[0] + i * half[0] * along + j * half[1] * side for i in (-1, 1) for j in (-1, 1)])
         box = self._box(corners, 0.0)
-        s, n = self._coordinates(centre, np.array([along / half[0], side / half[1]]), box)
+        s, n = self._coordinates(seen[0], np.array([along / half[0], side / half[1]]), box)
         s, n = s * s, n * n
         if power == 4:
             s, n = s * s, n * n
-        target[box] += np.float32(depth) * _root(1.0 - s - n)
+        target[box] += np.float32(depth) * root(1.0 - s - n)
 
     def egg(
         self,
         target: Map,
         base: ArrayLike,
         axis: NDArray[np.float64],
-        widths: tuple[float, float],
         depth: float,
-        profile: Callable[[ArrayLike], NDArray[np.float64]],
+        widths: tuple[Curve, Curve],
         outline: NDArray[np.float64],
     ) -> None:
-        """Adds a solid with elliptic cross-sections.
+        """Adds a solid with elliptic cross-sections, in the middle plane.
 
         Args:
             target: The map.
             base: Where its long axis starts, in v.
             axis: The long axis, base to apex, in v.
-            widths: The greatest half-widths on its cranial and caudal side, in v.
-            depth: The greatest thickness in v.
-            profile: The share of the widths and depth at a share of the axis; 0 at both ends.
+            depth: The thickness over the width.
+            widths: The half-widths on its cranial and caudal side in v at a share of the axis; 0 at both ends.
             outline: Points around the silhouette, in v.
         """
         length = float(np.hypot(*axis))
@@ -173,35 +187,76 @@ class Canvas:
         caudal = np.array([along[1], -along[0]])
         box = self._box(outline, 0.05)
         t, s = self._coordinates(np.asarray(base, dtype=np.float64), np.array([along / length, caudal]), box)
-        share = profile(t).astype(np.float32)
-        s = np.where(s < 0.0, s * np.float32(1.0 / widths[0]), s * np.float32(1.0 / widths[1]))
-        target[box] += np.float32(depth) * _root(share * share - s * s)
+        table = np.linspace(-0.02, 1.02, 1041)
+        step = np.clip((t + np.float32(0.02)) * np.float32(1000.0) + np.float32(0.5), 0, 1040).astype(np.int32)
+        cranial, caudal_width = (curve(np.clip(table, 0.0, 1.0)).astype(np.float32)[step] for curve in widths)
+        own = np.where(s < 0.0, cranial, caudal_width)
+        share = np.float32(1.0) - np.square(s / np.maximum(own, np.float32(1e-6)))
+        chord = np.float32(depth) * (cranial + caudal_width) * root(share)
+        chord[(t < 0.0) | (t > 1.0)] = 0.0
+        target[box] += chord
 
     def _box(self, corners: NDArray[np.float64], margin: float) -> tuple[slice, slice]:
         """The rows and columns around points in v, cut to the film."""
-        pixels, spare = self.frame.to_pixels(corners), margin * self.frame.scale + 1.0
-        size = (self.frame.width, self.frame.height)
+        pixels, spare = self.beam.to_pixels(corners), margin * self.beam.scale + 1.0
+        size = (self.beam.width, self.beam.height)
         low = np.clip(np.floor(pixels.min(axis=0) - spare), 0, size).astype(int)
         high = np.clip(np.ceil(pixels.max(axis=0) + spare), 0, size).astype(int)
         if (low >= high).any():
             return _NOWHERE
-        return slice(low[1], high[1]), slice(low[0], high[0])
+        return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
     def _coordinates(
         self, origin: NDArray[np.float64], units: NDArray[np.float64], box: tuple[slice, slice]
     ) -> list[Map]:
         """A map for each unit vector: how far along it the pixels of a box lie from the origin."""
         rows, columns = (np.arange(part.start or 0, part.stop, dtype=np.float64) for part in box)
-        per_pixel = units @ self.frame.axes / self.frame.scale
-        at_zero = -per_pixel @ np.asarray(self.frame.origin) - units @ origin
+        per_pixel = units @ self.beam.axes / self.beam.scale
+        at_zero = -per_pixel @ np.asarray(self.beam.origin) - units @ origin
         return [
             (across * columns + start).astype(np.float32)[None, :] + (down * rows).astype(np.float32)[:, None]
             for (across, down), start in zip(per_pixel, at_zero, strict=True)
         ]
 
 
-def _root(square: Map) -> Map:
+def root(square: Map) -> Map:
+    """The square root, in place; 0 below 0."""
     return np.sqrt(np.maximum(square, 0.0, out=square), out=square)
+
+
+def _segment(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    step: NDArray[np.float64],
+    first: float,
+    last: float,
+    marrow: float,
+    lens: bool,
+) -> Map:
+    """Half the chord in pixels through a frustum with round ends, from columns and rows relative to its start."""
+    length = max(float(np.hypot(*step)), 1e-6)
+    share = (x * np.float32(step[0] / length**2))[None, :] + (y * np.float32(step[1] / length**2))[:, None]
+    np.clip(share, 0.0, 1.0, out=share)
+    across = x[None, :] - share * np.float32(step[0])
+    down = y[:, None] - share * np.float32(step[1])
+    across *= across
+    down *= down
+    across += down
+    share *= np.float32(last - first)
+    share += np.float32(first)
+    if lens:
+        across /= share
+        share -= across
+        return np.maximum(share, 0.0, out=share)
+    share *= share
+    if not marrow:
+        share -= across
+        return root(share)
+    shell = root(share - across)
+    share *= np.float32(marrow**2)
+    share -= across
+    shell -= np.float32(0.8) * root(share)
+    return shell
 
 
 def _steps(coordinate: Map) -> tuple[NDArray[np.int32], float]:
@@ -209,8 +264,6 @@ def _steps(coordinate: Map) -> tuple[NDArray[np.int32], float]:
     return ((coordinate - np.float32(start)) * np.float32(_TABLE_STEPS)).astype(np.int32), start
 
 
-def _tabulate(
-    curve: Callable[[NDArray[np.float64]], NDArray[np.float64]], steps: NDArray[np.int32], start: float
-) -> Map:
+def _tabulate(curve: Curve, steps: NDArray[np.int32], start: float) -> Map:
     table = curve(start + (np.arange(int(steps.max()) + 1) + 0.5) / _TABLE_STEPS).astype(np.float32)
     return table[steps]

@@ -1,24 +1,41 @@
-"""Draws one phantom: anatomy, framing, projection, exposure."""
+"""Draws one phantom: dog, framing, projection, exposure, presentation."""
 
+import hashlib
 import math
 import operator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canicor.errors import InvalidArgument
-from canicor.phantom.anatomy import BANDS, HIGHEST_VHS, LOWEST_VHS, Anatomy, draw_anatomy, draw_vhs
-from canicor.phantom.canvas import Frame
-from canicor.phantom.detector import draw_exposure, expose
-from canicor.phantom.projection import project
+from canicor.phantom.beam import Beam
+from canicor.phantom.breeds import SHARES, BreedType
+from canicor.phantom.canvas import Canvas
+from canicor.phantom.dog import Dog, Stream, Tissue
+from canicor.phantom.exposure import Exposure, expose
+from canicor.phantom.heart import BANDS, HIGHEST_VHS, LOWEST_VHS, draw_vhs
+from canicor.phantom.presentation import Presentation, clear_of, present
+from canicor.phantom.priors import asked_for, draw_fields, names_of, normal
 from canicor.vhs import VERTEBRAE_SPANNED, HeartSize, KeyPoints, measure
 
 _SHORTEST_SIDE, _LONGEST_SIDE = 64, 4096
+_FEWEST_BITS, _MOST_BITS = 8, 16
 _LARGEST_WORD = 2**64 - 1
 
 # The six points keep this share of the image's width and height free at each edge.
-_MARGIN = 0.09
+_MARGIN = 0.06
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Where on the film the dog is."""
+
+    ruler_share: float = normal(0.33, 0.05, 0.2, 0.46)  # of E-F in the image's width, where all fits
+    centre_across: float = normal(0.5, 0.06, 0.36, 0.64)  # of the six points, as a share of the width
+    centre_down: float = normal(0.5, 0.06, 0.36, 0.64)
+    crop: float = asked_for()  # how far the dog is moved out of the film, as a share of its size: a fault
 
 
 @dataclass(frozen=True)
@@ -26,16 +43,62 @@ class Phantom:
     """A synthetic radiograph and the truth about it.
 
     Attributes:
-        pixels: uint8 [height, width], bright = dense (MONOCHROME2).
+        pixels: uint8 (8 bits) or uint16 [height, width], bright = dense (MONOCHROME2).
         key_points: In pixels of this image.
         vhs: What `canicor.vhs.measure` says of the key points.
+        breed: How the dog is built.
+        masks: bool [height, width]: where "heart", "lungs" and "dog" are on the film, whatever hides them.
         parameters: Every parameter drawn, by name: lengths of the anatomy in vertebral units, angles in degrees.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
     key_points: KeyPoints
     vhs: float
+    breed: BreedType
+    masks: dict[str, NDArray[np.bool_]]
     parameters: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A dog on the table, and how its film is to be taken and shown.
+
+    Attributes:
+        dog: Its numbers.
+        framing: Where on the film it is.
+        exposure: How the film is taken.
+        presentation: How it is shown.
+        beam: The rays that the framing asks for.
+        stream: The random numbers for each purpose.
+    """
+
+    dog: Dog
+    framing: Framing
+    exposure: Exposure
+    presentation: Presentation
+    beam: Beam
+    stream: Stream
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Every parameter drawn, by name."""
+        return self.dog.parameters | asdict(self.framing) | asdict(self.exposure) | asdict(self.presentation)
+
+    def show(self, tissue: Tissue, bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """The picture of tissue [height, width] along the rays: uint8 at 8 bits, else uint16."""
+        density = expose(tissue, self.dog.table.vertebra_cm, self.beam.scale, self.exposure, self.stream("noise"))
+        return present(density, self.presentation, bool(self.dog.table.right_lateral), bits, self.stream("film"))
+
+    def take(self, bits: int) -> Phantom:
+        """Takes the film."""
+        tissue, masks = self.dog.project(Canvas(self.beam), self.stream)
+        pixels = self.show(tissue, bits)
+        points = self.beam.to_pixels(self.dog.heart.key_points())
+        if self.presentation.mirrored:
+            points[:, 0] = self.beam.width - 1 - points[:, 0]
+            masks = {name: np.ascontiguousarray(mask[:, ::-1]) for name, mask in masks.items()}
+        key_points = KeyPoints.from_array(points)
+        return Phantom(pixels, key_points, measure(key_points).vhs, self.dog.breed, masks, self.parameters)
 
 
 def draw(
@@ -45,8 +108,11 @@ def draw(
     vhs: float | None = None,
     heart_size: HeartSize | None = None,
     vhs_range: tuple[float, float] | None = None,
+    breed: BreedType | None = None,
+    fixed: Mapping[str, float] | None = None,
     width: int = 512,
     height: int = 400,
+    bits: int = 8,
 ) -> Phantom:
     """Draws phantom `index` of the batch `seed`; the same arguments give the same bytes, in any order or process.
 
@@ -58,56 +124,121 @@ def draw(
         vhs: The VHS wanted, 4 to 20 vertebrae. Without it and the next two, drawn from the study population.
         heart_size: The class wanted: VHS from the study population within the class.
         vhs_range: The lowest and highest VHS wanted, drawn evenly between.
+        breed: How the dog is built; without it, drawn.
+        fixed: Values of parameters that are not to be drawn, by the names that `Phantom.parameters` has.
         width: Of the image in pixels, 64 to 4096.
         height: Of the image in pixels, 64 to 4096.
+        bits: Of a pixel, 8 to 16.
 
     Raises:
-        InvalidArgument: A number is out of range, or more than one of `vhs`, `heart_size`, `vhs_range` is given.
+        InvalidArgument: A number is out of range, a name is unknown, or more than one of `vhs`, `heart_size`,
+            `vhs_range` is given.
     """
-    for field, number in (("seed", seed), ("index", index)):
-        _check_integer(field, number, 0, _LARGEST_WORD)
-    for field, number in (("width", width), ("height", height)):
-        _check_integer(field, number, _SHORTEST_SIDE, _LONGEST_SIDE)
-    anatomy = draw_geometry(seed, index, vhs=vhs, heart_size=heart_size, vhs_range=vhs_range)
-    frame = frame_of(anatomy, width, height)
-    rng = _generator(seed, index, stream=1)
-    exposure = draw_exposure(rng)
-    pixels = expose(project(anatomy, frame, rng), anatomy.vertebra_cm, exposure, rng)
-    key_points = KeyPoints.from_array(frame.to_pixels(anatomy.key_points()))
-    return Phantom(pixels, key_points, measure(key_points).vhs, asdict(anatomy) | asdict(exposure))
+    _check_integer("bits", bits, _FEWEST_BITS, _MOST_BITS)
+    examination = examine(
+        seed,
+        index,
+        vhs=vhs,
+        heart_size=heart_size,
+        vhs_range=vhs_range,
+        breed=breed,
+        fixed=fixed,
+        width=width,
+        height=height,
+    )
+    return examination.take(bits)
 
 
-def draw_geometry(
+def examine(
     seed: int,
     index: int,
     *,
     vhs: float | None = None,
     heart_size: HeartSize | None = None,
     vhs_range: tuple[float, float] | None = None,
-) -> Anatomy:
-    """The dog that `draw` would show, without the picture: fast."""
-    rng = _generator(seed, index, stream=0)
-    wanted = _wanted_vhs(float(rng.random()), vhs, heart_size, vhs_range)
-    return draw_anatomy(rng, wanted)
+    breed: BreedType | None = None,
+    fixed: Mapping[str, float] | None = None,
+    width: int = 512,
+    height: int = 400,
+) -> Examination:
+    """The dog and the conditions of which `draw` takes the film. Arguments and errors as there."""
+    for field, number in (("width", width), ("height", height)):
+        _check_integer(field, number, _SHORTEST_SIDE, _LONGEST_SIDE)
+    fixed = _checked_parameters(fixed or {})
+    dog = draw_dog(seed, index, vhs=vhs, heart_size=heart_size, vhs_range=vhs_range, breed=breed, fixed=fixed)
+    stream = _streams(seed, index)
+    framing, exposure, presentation = (
+        kind(**draw_fields(kind, stream(kind.__name__), {}, fixed)) for kind in (Framing, Exposure, Presentation)
+    )
+    beam = beam_of(dog, framing, width, height)
+    if not framing.crop:
+        points = beam.to_pixels(dog.heart.key_points())
+        presentation = clear_of(points, (height, width), presentation)
+    return Examination(dog, framing, exposure, presentation, beam, stream)
 
 
-def frame_of(anatomy: Anatomy, width: int, height: int) -> Frame:
+def draw_dog(
+    seed: int,
+    index: int,
+    *,
+    vhs: float | None = None,
+    heart_size: HeartSize | None = None,
+    vhs_range: tuple[float, float] | None = None,
+    breed: BreedType | None = None,
+    fixed: Mapping[str, float] | None = None,
+) -> Dog:
+    """The dog that `draw` would show, without the picture: fast. Arguments and errors as there."""
+    for field, number in (("seed", seed), ("index", index)):
+        _check_integer(field, number, 0, _LARGEST_WORD)
+    stream = _streams(seed, index)
+    size, kind = stream("dog").random(2)
+    wanted = _wanted_vhs(float(size), vhs, heart_size, vhs_range)
+    return Dog.draw(
+        stream, wanted, _checked_breed(breed) if breed is not None else _drawn_breed(kind), fixed or {}
+    )
+
+
+def beam_of(dog: Dog, framing: Framing, width: int, height: int) -> Beam:
     """Frames the chest as drawn, or smaller where the six points would not fit."""
-    unit = Frame(1.0, anatomy.spine_rise, (0.0, 0.0), width, height)
-    points, size = unit.to_pixels(anatomy.key_points()), np.array([width, height])
+    table, rise = dog.table, dog.spine.spine_rise
+    unit = Beam(1.0, rise, (0.0, 0.0), width, height)
+    points, size = unit.to_pixels(dog.heart.key_points()), np.array([width, height])
     low, high = points.min(axis=0), points.max(axis=0)
     room = (1.0 - 2.0 * _MARGIN) * size
-    scale = min(anatomy.ruler_share * width / VERTEBRAE_SPANNED, float((room / (high - low)).min()))
+    scale = min(framing.ruler_share * width / VERTEBRAE_SPANNED, float((room / (high - low)).min()))
     spare = 0.5 * (room - scale * (high - low))
-    shift = np.clip((np.array([anatomy.centre_across, anatomy.centre_down]) - 0.5) * size, -spare, spare)
-    origin = 0.5 * (size - 1) + shift - scale * 0.5 * (low + high)
-    return Frame(scale, anatomy.spine_rise, (float(origin[0]), float(origin[1])), width, height)
+    shift = np.clip((np.array([framing.centre_across, framing.centre_down]) - 0.5) * size, -spare, spare)
+    origin = 0.5 * (size - 1) + shift - scale * 0.5 * (low + high) + framing.crop * size
+    return Beam(
+        scale,
+        rise,
+        (float(origin[0]), float(origin[1])),
+        width,
+        height,
+        source=table.source_cm / table.vertebra_cm,
+        focus=(table.focus_along, table.focus_ventral),
+        roll=table.roll,
+        slant=table.slant,
+    )
 
 
-def _generator(seed: int, index: int, stream: int) -> np.random.Generator:
-    """Philox keyed by the two words: a cipher's blocks, so no two keys or streams share numbers."""
+def _streams(seed: int, index: int) -> Stream:
+    """Philox keyed by the two words, a counter of its own for each purpose: no two share numbers."""
     key = np.array([seed, index], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
+
+    def stream(purpose: str) -> np.random.Generator:
+        word = int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "big")
+        return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, word]))
+
+    return stream
+
+
+def _drawn_breed(probability: float) -> BreedType:
+    for breed, share in SHARES.items():
+        probability -= share
+        if probability < 0.0:
+            return breed
+    return BreedType.AVERAGE
 
 
 def _wanted_vhs(
@@ -157,6 +288,30 @@ def _checked_class(heart_size: str) -> HeartSize:
             reason="UNKNOWN_HEART_SIZE",
             field="heart_size",
         ) from error
+
+
+def _checked_breed(breed: str) -> BreedType:
+    try:
+        return BreedType(breed)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"A breed type is one of {', '.join(BreedType)}, not {breed}.", reason="UNKNOWN_BREED", field="breed"
+        ) from error
+
+
+def _checked_parameters(fixed: Mapping[str, float]) -> dict[str, float]:
+    known = {
+        *Dog.parameter_names(),
+        *(name for kind in (Framing, Exposure, Presentation) for name in names_of(kind)),
+    }
+    for name, value in fixed.items():
+        if name not in known:
+            raise InvalidArgument(f"A phantom has no parameter {name}.", reason="UNKNOWN_PARAMETER", field="fixed")
+        if not math.isfinite(value):
+            raise InvalidArgument(
+                f"The parameter {name} is a finite number, not {value}.", reason="NOT_FINITE", field="fixed"
+            )
+    return {name: float(value) for name, value in fixed.items()}
 
 
 def _check_integer(field: str, number: int, low: int, high: int) -> None:

@@ -1,6 +1,6 @@
 """Parameters as fields of a frozen dataclass, each declared with the distribution it is drawn from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from statistics import NormalDist
 from typing import Any
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 Quantile = Callable[[float], float]
-"""Maps a probability in [0, 1) to a value."""
+"""Maps a probability in (0, 1) to a value."""
+
+_STANDARD = NormalDist()
+_LEAST = 1e-9
 
 
 def truncated_normal(mean: float, sd: float, low: float, high: float) -> Quantile:
@@ -32,15 +35,37 @@ def sometimes(share: float, low: float, high: float) -> Any:  # noqa: ANN401
     """A field that is 0 (absent) but in a share of draws, and then drawn evenly from [low, high]."""
 
     def quantile(probability: float) -> float:
-        return low + probability / share * (high - low) if probability < share else 0.0
+        absent = 1.0 - share
+        return low + (probability - absent) / share * (high - low) if probability > absent else 0.0
 
     return field(metadata={"quantile": quantile})
 
 
-def draw_fields(kind: type[Any], rng: np.random.Generator) -> dict[str, float]:
-    """Draws each field of `kind` that declares a distribution: one uniform number a field, in their order."""
+def asked_for() -> Any:  # noqa: ANN401
+    """A field that is 0 unless a request fixes it."""
+    return field(metadata={"quantile": lambda _: 0.0})
+
+
+def names_of(kind: type[Any]) -> list[str]:
+    """The fields of `kind` that declare a distribution."""
+    return [item.name for item in fields(kind) if "quantile" in item.metadata]
+
+
+def draw_fields(
+    kind: type[Any], rng: np.random.Generator, shifts: Mapping[str, float], fixed: Mapping[str, float]
+) -> dict[str, float]:
+    """Draws each field of `kind` that declares a distribution: one uniform number a field, in their order.
+
+    Args:
+        kind: A dataclass.
+        rng: Gives the numbers.
+        shifts: By how many standard deviations of a normal quantile a field's draws are moved.
+        fixed: Values that stand instead of what is drawn.
+    """
     declared = [item for item in fields(kind) if "quantile" in item.metadata]
-    return {
-        item.name: float(item.metadata["quantile"](float(probability)))
-        for item, probability in zip(declared, rng.random(len(declared)), strict=True)
-    }
+    drawn = {}
+    for item, probability in zip(declared, rng.random(len(declared)), strict=True):
+        score = _STANDARD.inv_cdf(min(max(float(probability), _LEAST), 1.0 - _LEAST))
+        shifted = _STANDARD.cdf(score + shifts.get(item.name, 0.0))
+        drawn[item.name] = float(fixed.get(item.name, item.metadata["quantile"](shifted)))
+    return drawn

@@ -1,0 +1,169 @@
+"""The chest's wall: ribs, cartilages, sternum and diaphragm, and the cavity that they enclose."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from canicor.phantom.canvas import Canvas, Map, root, smooth_path
+from canicor.phantom.heart import Heart
+from canicor.phantom.priors import normal, sometimes, uniform
+from canicor.phantom.spine import THORACIC, Spine
+
+_STERNAL_RIBS = 9
+_STERNEBRAE = 8
+
+# How far, in v, the diaphragm moves up to a small heart at most.
+_DEEPEST_BREATH = 1.2
+# The cavity reaches this far dorsal of the bodies' ventral border: the lungs lie on both sides of the spine.
+_BESIDE_THE_SPINE = 0.5
+
+
+@dataclass(frozen=True)
+class ChestWall:
+    """What is drawn of the chest: lengths in v, shares of 1 (by eye on laterals)."""
+
+    chest_depth: float = normal(6.7, 0.55, 5.4, 8.2)  # least depth of the sternum below E
+    chest_width: float = normal(5.8, 0.8, 4.0, 8.0)  # of the cavity
+    sternum_gap: float = uniform(0.08, 0.45)  # heart to sternum
+    sternum_slope: float = normal(0.5, 0.08, 0.3, 0.68)
+    sternum_reach: float = uniform(1.2, 4.5)  # how far the sternum goes on sinking caudally
+    diaphragm_top: float = normal(8.9, 0.7, 7.2, 10.6)
+    diaphragm_dome: float = uniform(0.9, 2.6)
+    diaphragm_gap: float = normal(0.15, 0.4, -0.7, 1.2)  # heart to diaphragm
+    diaphragm_radius: float = uniform(1.6, 4.0)  # of the dome's curve along the rays
+    crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
+    rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
+    rib_bow: float = uniform(0.1, 0.6)
+    rib_radius: float = uniform(0.1, 0.155)
+    rib_marrow: float = uniform(0.55, 0.8)
+    cartilage: float = uniform(0.1, 0.7)  # its mineral, as a share of bone
+    sternebra_height: float = uniform(0.17, 0.27)
+    calcified: float = sometimes(0.2, 0.2, 0.6)  # costochondral joints of old dogs
+
+
+@dataclass(frozen=True)
+class Chest:
+    """The chest around this heart, below this spine."""
+
+    wall: ChestWall
+    heart: Heart
+    spine: Spine
+
+    @cached_property
+    def inlet(self) -> float:
+        """The x of the chest's cranial end: before T1, or further where a huge heart reaches there."""
+        return min(-3.6, float(self.heart.outline[:, 0].min()) - 0.9)
+
+    def sternum(self, x: ArrayLike) -> NDArray[np.float64]:
+        """The y of the sternum's inner border: just clear of the heart, or as deep as the chest is at least."""
+        return self._sternum_depth + self._sternum_drop(
+            np.maximum(np.asarray(x, dtype=np.float64), self.inlet - 1.0)
+        )
+
+    @cached_property
+    def _sternum_depth(self) -> float:
+        """The y of the sternum below the apex."""
+        x, y = self.heart.outline.T
+        return max(float((y - self._sternum_drop(x)).max()) + self.wall.sternum_gap, self.wall.chest_depth)
+
+    def _sternum_drop(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much lower the sternum lies at x than below the apex."""
+        reach, slope = self.wall.sternum_reach, self.wall.sternum_slope
+        from_apex = x - self.heart.apex[0]
+        caudal = np.maximum(from_apex, 0.0)
+        return np.asarray(np.minimum(from_apex, 0.0) * slope + reach * (1.0 - np.exp(-caudal * slope / reach)))
+
+    def half_width(self, x: ArrayLike) -> NDArray[np.float64]:
+        """Of the cavity at its widest, in v: narrow at the inlet."""
+        opening = np.clip((np.asarray(x, dtype=np.float64) - self.inlet + 0.3) / 7.5, 0.0, 1.0)
+        return np.asarray(0.5 * self.wall.chest_width * np.sin(0.5 * np.pi * opening) ** 1.1)
+
+    def diaphragm(self, y: ArrayLike) -> NDArray[np.float64]:
+        """The x of the diaphragm's cranial face: a dome from the loin to the sternum, clear of the heart."""
+        outline, apex = self.heart.outline, self.heart.apex
+        floor = float(self.sternum(apex[0]))
+        wall = self.wall
+
+        def dome(y: NDArray[np.float64]) -> NDArray[np.float64]:
+            down = np.clip(y / floor, -0.3, 1.2)
+            # The dome is fullest below its middle, where the liver lies.
+            bulge = 4.0 * wall.diaphragm_dome * down * (1.0 - down) * (0.7 + 0.6 * down)
+            return np.asarray(wall.diaphragm_top + down * (apex[0] + 1.2 - wall.diaphragm_top) - bulge)
+
+        to_heart = float((outline[:, 0] - dome(outline[:, 1])).max()) + wall.diaphragm_gap
+        shift = max(to_heart, -_DEEPEST_BREATH)
+        return dome(np.asarray(y, dtype=np.float64)) + shift
+
+    def cavity(self, canvas: Canvas) -> Map:
+        """What of each ray lies in the chest cranial of the diaphragm, in v."""
+        top = canvas.along_x(lambda x: self.spine.ventral_border(x) - _BESIDE_THE_SPINE)
+        bottom = canvas.along_x(lambda x: self.sternum(x) - 0.1)
+        across = (2.0 * canvas.y - top - bottom) / np.maximum(bottom - top, np.float32(0.5))
+        across *= across
+        across *= np.float32(0.6) + np.float32(0.4) * across
+        inside: Map = canvas.along_x(lambda x: 2.0 * self.half_width(x)) * root(1.0 - across)
+        front = canvas.along_y(self.diaphragm)
+        # On either side the dome is a paraboloid x = z^2 / 2R: the chord of its half is a root.
+        for side in (-0.5, 0.5):
+            behind = canvas.x - front - np.float32(side * self.wall.crus_gap)
+            inside -= root(behind * np.float32(2.0 * self.wall.diaphragm_radius))
+        return np.maximum(inside, 0.0, out=inside)
+
+    def add_bones(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
+        """Adds ribs and sternum."""
+        for number in range(THORACIC):
+            for side in (-1.0, 1.0):
+                self._add_rib(canvas, bone, rng, number, side)
+        self._add_sternum(canvas, bone, rng)
+
+    def _add_rib(self, canvas: Canvas, bone: Map, rng: np.random.Generator, number: int, side: float) -> None:
+        """A bony arc along the chest's wall, then the cartilage that bends cranially to the sternum."""
+        wall, head = self.wall, self.spine.thoracic(number)
+        top = head[1] - 0.5 * self.spine.body_height
+        bottom = float(self.sternum(head[0] + 1.0)) + 0.15
+        lean = wall.rib_lean + 0.03 * (number - 3) + float(rng.normal(0.0, 0.008))
+        # The last four ribs end further and further from the sternum.
+        bony = (0.78 - 0.045 * max(number - 8, 0)) * np.pi
+        angles = np.linspace(0.04 * np.pi, bony, 11)
+
+        def place(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+            down = 0.5 * (bottom - top) * (1.0 - np.cos(angle))
+            x = head[0] + lean * down + wall.rib_bow * np.sin(angle)
+            return np.stack([x, top + down, side * (self.half_width(x) + 0.15) * np.sin(angle)], axis=1)
+
+        path = place(angles)
+        radius = wall.rib_radius * np.linspace(0.85, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
+        density = self.spine.bone_density
+        canvas.tube(bone, path, radius, weight=1.25 * density, marrow=wall.rib_marrow)
+        if wall.calcified:
+            canvas.block(bone, path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
+        last = place(np.array([bony, 0.5 * (bony + 0.97 * np.pi), 0.97 * np.pi]))
+        back = (0.5 + 0.13 * number) * np.array([0.0, 0.35, 1.0 if number < _STERNAL_RIBS else 0.6])
+        last[:, 0] -= back - np.array([0.0, 0.25, 0.0])
+        if number >= _STERNAL_RIBS:
+            last[:, 1] -= np.array([0.0, 0.1, 0.25]) * (number - 7)
+        mineral = wall.cartilage * float(rng.uniform(0.6, 1.3))
+        canvas.tube(
+            bone, smooth_path(last, 4), wall.rib_radius * np.linspace(1.1, 0.6, 9), weight=mineral * density
+        )
+
+    def _add_sternum(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
+        """Eight sternebrae from before the inlet to behind the apex, none quite in line."""
+        edges = np.linspace(self.inlet - 1.0, max(self.heart.apex[0] + 2.2, self.inlet + 7.5), _STERNEBRAE + 1)
+        height, density = self.wall.sternebra_height, self.spine.bone_density
+        joints = np.stack([edges, self.sternum(edges) + height + 0.05 + rng.normal(0.0, 0.04, edges.size)], axis=1)
+        for left, step in zip(joints, np.diff(joints, axis=0), strict=False):
+            angle = float(np.degrees(np.arctan2(step[1], step[0])) + rng.normal(0.0, 2.0))
+            half = (0.43 * float(np.hypot(*step)), height * float(rng.uniform(0.9, 1.1)))
+            canvas.block(bone, left + 0.5 * step, half, 0.22 * density, angle=angle)
+            for share in (0.09, 0.91):
+                canvas.block(bone, left + share * step, (0.05, 1.05 * half[1]), 0.18 * density, angle=angle)
+            for end in (-1.0, 1.0):
+                canvas.tube(
+                    bone,
+                    [left + 0.1 * step + [0.0, end * half[1]], left + 0.9 * step + [0.0, end * half[1]]],
+                    0.04,
+                    weight=0.9 * density,
+                )

@@ -1,0 +1,198 @@
+"""Lungs, airways, vessels and the mediastinum between: what of each ray is air inside the chest."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canicor.phantom.canvas import Canvas, Map, smooth_path
+from canicor.phantom.chest import Chest
+from canicor.phantom.priors import normal, sometimes, uniform
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """Lengths in v, angles in degrees, shares of 1 (by eye on laterals)."""
+
+    lung_air: float = uniform(0.55, 0.82)  # share of air in the lung
+    lung_texture: float = uniform(0.015, 0.06)
+    vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
+    trachea_radius: float = normal(0.36, 0.06, 0.24, 0.52)
+    trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
+    mediastinum: float = uniform(0.8, 2.6)  # thickness of the cranial mediastinum along the ray
+    mediastinum_height: float = uniform(0.7, 1.5)
+    aorta_radius: float = uniform(0.36, 0.54)
+    cava_radius: float = uniform(0.27, 0.42)
+    hilus: float = uniform(0.3, 1.1)
+    cranial_lobe: float = uniform(0.3, 1.6)  # how much lung lies before the heart
+    # Findings.
+    interstitial: float = sometimes(0.2, 0.05, 0.3)  # share of the air lost, mottled
+    alveolar: float = sometimes(0.05, 0.3, 0.9)  # in patches
+    pleural_fluid: float = sometimes(0.08, 0.3, 1.0)
+    nodules: float = sometimes(0.04, 2.0, 8.0)
+    pericardial_fat: float = sometimes(0.5, 0.2, 0.8)
+
+
+@dataclass(frozen=True)
+class Thorax:
+    """The lungs in this chest."""
+
+    lungs: Lungs
+    chest: Chest
+
+    @cached_property
+    def trachea(self) -> NDArray[np.float64]:
+        """float64 [n, 2]: its midline from the carina, whose ventral border is A, to the skull."""
+        lungs, heart, spine = self.lungs, self.chest.heart, self.chest.spine
+        end = heart.carina - _by(0.0, lungs.trachea_radius)
+        angle = np.radians(lungs.trachea_angle)
+        away = np.array([np.cos(angle), np.sin(angle)])
+        reach = max(end[0] - self.chest.inlet - 0.3, 2.0)
+        in_chest = end - np.array([0.0, 0.35, 0.7, 1.0])[:, None] * reach * away
+        # Up the neck it keeps its distance to the vertebrae, as in the inlet.
+        gap = float(np.clip(in_chest[-1, 1] - spine.joints[6, 1], 1.0, 2.2))
+        neck = spine.neck_line(gap)[3:]
+        return smooth_path(np.concatenate([in_chest, neck[neck[:, 0] < in_chest[-1, 0] - 0.8]]), 4)
+
+    def solid(self, canvas: Canvas, heart: Map, rng: np.random.Generator) -> Map:
+        """What of each ray is soft tissue inside the chest."""
+        solid = canvas.blank()
+        self._add_mediastinum(canvas, solid)
+        # They meet the heart, and share its place where they overlap.
+        np.maximum(solid, heart, out=solid)
+        self._add_vessels(canvas, solid, rng)
+        return solid
+
+    def air(self, canvas: Canvas, cavity: Map, solid: Map, rng: np.random.Generator) -> Map:
+        """The air in the lungs along each ray, in v."""
+        lungs, chest = self.lungs, self.chest
+        lung = np.maximum(cavity - solid, 0.0)
+        share = 1.0 + np.float32(lungs.lung_texture) * canvas.texture(rng, 0.15)
+        share += np.float32(lungs.lung_texture) * canvas.texture(rng, 0.6)
+        lost = np.float32(lungs.interstitial) * (1.0 + np.float32(0.3) * canvas.texture(rng, 0.2))
+        patches, at = canvas.texture(rng, 2.2), float(rng.uniform(0.3, 1.2))
+        if lungs.alveolar:
+            lost = lost + np.float32(lungs.alveolar) * np.clip((patches - np.float32(at)) * 2.0, 0.0, 1.0)
+        level, slope = float(rng.uniform(0.3, 2.5)), float(rng.uniform(0.2, 0.8))
+        if lungs.pleural_fluid:
+            depth = canvas.y - canvas.along_x(lambda x: chest.sternum(x) - level)
+            lost = lost + np.float32(lungs.pleural_fluid) * np.clip(depth * np.float32(1.0 / slope), 0.0, 1.0)
+        share *= np.float32(lungs.lung_air) * np.clip(1.0 - lost, 0.0, 1.0)
+        # Little lung lies before the heart; more where the lobe reaches there.
+        before = canvas.along_x(lambda x: np.clip((x - chest.inlet + 1.5 * lungs.cranial_lobe) / 2.0, 0.0, 1.0))
+        share *= before
+        lung *= np.maximum(share, 0.0, out=share)
+        return lung
+
+    def airways(self, canvas: Canvas, rng: np.random.Generator) -> Map:
+        """The gas in trachea and main bronchi along each ray, in v."""
+        gas, radius = canvas.blank(), self.lungs.trachea_radius
+        path = self.trachea
+        taper = radius * (1.0 + 0.12 * np.sin(np.linspace(0.0, 5.0, len(path)) + rng.uniform(0.0, 6.0)))
+        taper[0] = radius
+        canvas.tube(gas, path, taper, weight=0.95)
+        start = path[0]
+        for side in (-1.0, 1.0):
+            turn = np.radians(rng.uniform(-12.0, 34.0))
+            along = np.array([np.cos(turn), np.sin(turn), 0.9 * side])
+            bronchus = np.array([start[0] - 0.1, start[1], 0.0]) + np.array([0.0, 0.7, 1.5])[:, None] * along
+            canvas.tube(gas, bronchus, radius * np.array([0.72, 0.55, 0.3]), weight=0.8)
+        # The cranial lobes' bronchi are seen end-on.
+        for _ in range(2):
+            spot = start + rng.normal((-0.15, 0.2), (0.3, 0.2))
+            size = float(rng.uniform(0.4, 0.75)) * radius
+            canvas.block(gas, spot, (size, size), 0.7, power=2)
+        return gas
+
+    def _add_mediastinum(self, canvas: Canvas, solid: Map) -> None:
+        """Long muscles under the spine, aorta, great vessels before the heart, hilus, caudal vena cava."""
+        lungs, chest = self.lungs, self.chest
+        heart, border = chest.heart, chest.spine.ventral_border
+        carina = heart.carina
+        x = np.linspace(-3.5, 10.0, 10)
+        canvas.tube(solid, np.stack([x, border(x) - 0.25], axis=1), 0.62, weight=0.9)
+        arch = carina[0] + 0.5
+        under_spine = np.linspace(arch + 1.2, 10.5, 5)
+        aorta = np.concatenate(
+            [
+                [carina + _by(-0.7, 0.7), [arch - 0.5, 0.5 * (carina[1] + float(border(arch)) + 0.7)]],
+                np.stack([under_spine, border(under_spine) + 0.5 + np.array([0.35, 0.1, 0.0, 0.0, 0.0])], axis=1),
+            ]
+        )
+        canvas.tube(solid, smooth_path(aorta, 3), lungs.aorta_radius, weight=0.85)
+        # Brachiocephalic trunk, cranial vena cava, oesophagus and fat: a band that thins ventrally.
+        height = lungs.mediastinum_height
+        root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.9])
+        shoulder = heart.cranial_border(np.array([0.22]))[0] + _by(0.5, 0.0)
+        for drop, share in ((0.0, 1.0), (0.7, 0.6)):
+            path = smooth_path(
+                [shoulder + _by(0.0, drop), 0.5 * (shoulder + root_of_neck) + _by(0.0, 0.8 * drop), root_of_neck],
+                4,
+            )
+            radius = height * np.linspace(0.75, 1.15, len(path))
+            canvas.tube(solid, path, radius, weight=share * lungs.mediastinum / (2.0 * height))
+        dorsal = np.array([carina - _by(0.2, 0.5), [chest.inlet, float(border(-3.0)) + 0.9]])
+        canvas.tube(solid, dorsal, (0.5, 0.9), weight=0.5 * lungs.mediastinum)
+        canvas.block(solid, carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
+        cava = heart.caudal_border(np.array([0.5]))[0] - _by(0.3, 0.0)
+        reach = float(chest.diaphragm(np.array(cava[1]))) + 0.6
+        path = [cava, [0.5 * (cava[0] + reach), cava[1] - 0.12], [reach, cava[1] - 0.2]]
+        canvas.tube(solid, path, lungs.cava_radius)
+        if lungs.pericardial_fat:
+            apex = heart.apex
+            canvas.block(
+                solid, apex + _by(-0.6, 0.1), (1.9, 0.55), 2.2 * lungs.pericardial_fat, angle=18.0, power=2
+            )
+
+    def _add_vessels(self, canvas: Canvas, solid: Map, rng: np.random.Generator) -> None:
+        """Arteries and veins fan out from the hilus, mostly into the caudal lobes, and fork."""
+        lungs, width = self.lungs, self.chest.wall.chest_width
+        hilus = np.array([*(self.chest.heart.carina + _by(0.5, 0.1)), 0.0])
+        headings = np.concatenate(
+            [rng.uniform(-24.0, 48.0, 14), rng.uniform(60.0, 120.0, 4), rng.uniform(120.0, 175.0, 7)]
+        )
+        for heading in headings:
+            side = float(rng.choice([-1.0, 1.0]))
+            self._add_branch(
+                canvas, solid, rng, hilus + rng.normal(0.0, (0.35, 0.25, 0.2)), float(heading), side, width
+            )
+        # Vessels that run along the ray look like dots.
+        for _ in range(int(rng.integers(4, 14))):
+            spot = hilus[:2] + rng.normal((0.6, 0.2), (1.6, 1.0))
+            size = float(rng.uniform(0.05, 0.12))
+            canvas.block(solid, spot, (size, size), float(rng.uniform(0.3, 1.0)), power=2)
+        for _ in range(int(lungs.nodules)):
+            spot = hilus[:2] + rng.normal((0.8, 1.0), (2.6, 2.0))
+            size = float(rng.uniform(0.15, 0.5))
+            canvas.block(solid, spot, (size, size), 2.0 * size, power=2)
+
+    def _add_branch(
+        self,
+        canvas: Canvas,
+        solid: Map,
+        rng: np.random.Generator,
+        start: NDArray[np.float64],
+        heading: float,
+        side: float,
+        width: float,
+        radius: float | None = None,
+    ) -> None:
+        first = radius is None
+        radius = radius or self.lungs.vessel_radius * float(rng.uniform(0.7, 1.3))
+        lengths = rng.uniform(0.7, 1.5, 4 if first else 2)
+        headings = np.radians(heading + np.cumsum(rng.normal(0.0, 9.0, len(lengths))))
+        steps = np.stack(
+            [np.cos(headings), np.sin(headings), np.full(len(lengths), 0.12 * side * width / len(lengths))], axis=1
+        )
+        path = np.concatenate([start[None], start + np.cumsum(lengths[:, None] * steps, axis=0)])
+        radii = radius * np.linspace(1.0, 0.35, len(path))
+        canvas.tube(solid, path, radii, weight=1.2)
+        if first:
+            for point, thick in zip(path[1:-1], radii[1:-1], strict=True):
+                fork = heading + float(rng.choice([-1.0, 1.0])) * float(rng.uniform(18.0, 45.0))
+                self._add_branch(canvas, solid, rng, point, fork, side, width, 0.75 * float(thick))
+
+
+def _by(caudal: float, ventral: float) -> NDArray[np.float64]:
+    return np.array([caudal, ventral])

@@ -1,0 +1,187 @@
+"""The vertebral column, from the neck to the loin."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from canicor.phantom.canvas import Canvas, Map
+from canicor.phantom.priors import normal, uniform
+from canicor.vhs import VERTEBRAE_SPANNED
+
+FIRST_THORACIC = -3
+"""T1 in vertebrae from E, which is T4's cranial edge: its index too, with T4 at 0."""
+
+THORACIC = 13
+_FIRST_LUMBAR = FIRST_THORACIC + THORACIC
+_LUMBAR, _CERVICAL = 6, 6  # C2 to C7: the atlas merges with the skull
+
+# In v (by eye on laterals): neck and loin have longer vertebrae than the mid-thoracic ruler.
+_CERVICAL_LENGTH, _LUMBAR_LENGTH = 1.3, 1.2
+# How the neck's bend is shared out, from C7 up.
+_NECK_SHARES = (0.3, 0.28, 0.2, 0.12, 0.06, 0.04)
+
+
+@dataclass(frozen=True)
+class Spine:
+    """Lengths in v, angles in degrees. The rise follows ../shared's figure of 58 dogs, the rest is by eye."""
+
+    spine_rise: float = normal(17.5, 7.9, -4.0, 38.0)  # caudally, in the image
+    spine_arch: float = normal(0.02, 0.05, -0.1, 0.13)
+    neck_turn: float = normal(34.0, 24.0, -15.0, 85.0)  # of the neck upward from the thoracic spine
+    lumbar_bend: float = uniform(-0.005, 0.03)
+    body_height: float = normal(0.64, 0.06, 0.5, 0.78)
+    body_depth: float = uniform(0.5, 0.85)
+    disc: float = uniform(0.07, 0.14)
+    bone_density: float = normal(0.65, 0.15, 0.35, 1.05)  # of the whole skeleton
+    process_length: float = normal(2.5, 0.35, 1.7, 3.3)  # of the longest spinous processes
+    process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
+    process_width: float = uniform(0.17, 0.27)
+
+    def ventral_border(self, x: ArrayLike) -> NDArray[np.float64]:
+        """The y of the bodies' ventral border from T1 caudally: through E and F, level again in the loin."""
+        x = np.asarray(x, dtype=np.float64)
+        chest = np.clip(x, FIRST_THORACIC, 9.0)
+        # A parabola through E and F, and its tangents beyond the chest.
+        arch = chest * (chest - VERTEBRAE_SPANNED) + (2.0 * chest - VERTEBRAE_SPANNED) * (x - chest)
+        return np.asarray(self.spine_arch / 3.0 * arch + self.lumbar_bend * np.maximum(x - 7.0, 0.0) ** 2)
+
+    @cached_property
+    def joints(self) -> NDArray[np.float64]:
+        """float64 [n, 2]: the ventral borders at the vertebrae's cranial edges, C2 first, and the last's end."""
+        caudal = np.concatenate(
+            [
+                np.arange(FIRST_THORACIC, _FIRST_LUMBAR + 1, dtype=np.float64),
+                _FIRST_LUMBAR + _LUMBAR_LENGTH * np.arange(1, _LUMBAR + 1),
+            ]
+        )
+        chest = np.stack([caudal, self.ventral_border(caudal)], axis=1)
+        tangent = chest[1] - chest[0]
+        heading = np.arctan2(tangent[1], tangent[0]) + np.radians(self.neck_turn) * np.cumsum(_NECK_SHARES)
+        steps = -_CERVICAL_LENGTH * np.stack([np.cos(heading), np.sin(heading)], axis=1)
+        neck = chest[0] + np.cumsum(steps, axis=0)
+        return np.concatenate([neck[::-1], chest])
+
+    def thoracic(self, number: int) -> NDArray[np.float64]:
+        """The cranial edge of T1 (number 0) to T13, and of L1 (13)."""
+        return np.asarray(self.joints[_CERVICAL + number])
+
+    def neck_line(self, ventral: float) -> NDArray[np.float64]:
+        """float64 [n, 2]: a line so far ventral of the cervical vertebrae, from T2 to the skull."""
+        line = self.joints[_CERVICAL + 1 :: -1]
+        along = np.gradient(line, axis=0)
+        along /= np.hypot(*along.T)[:, None]
+        return np.asarray(line + ventral * np.stack([along[:, 1], -along[:, 0]], axis=1))
+
+    def process_reach(self, x: ArrayLike) -> NDArray[np.float64]:
+        """How far the spinous processes reach above the bodies' ventral border at x, in v."""
+        return self.body_height + 0.45 + self._process_length(np.asarray(x, dtype=np.float64) - FIRST_THORACIC)
+
+    def _process_length(self, number: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Longest on T2 to T4, shorter to T11, stout on the loin."""
+        return np.interp(
+            number,
+            (-2.0, 0.0, 2.0, 4.0, 9.5, 12.0),
+            np.array([0.2, 0.75, 1.0, 0.95, 0.36, 0.34]) * self.process_length,
+        )
+
+    def add(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
+        """Adds the vertebrae one by one: body, endplates, arch, joints, processes."""
+        for number, (start, end) in enumerate(zip(self.joints, self.joints[1:], strict=False), -_CERVICAL):
+            along = (end - start) / np.hypot(*(end - start))
+            _Vertebra(self, canvas, bone, rng, number, start, end - self.disc * along).add()
+
+
+@dataclass(frozen=True)
+class _Vertebra:
+    """One vertebra. `number` counts from T1; places in it are (share along, v dorsal of the ventral border)."""
+
+    spine: Spine
+    canvas: Canvas
+    bone: Map
+    rng: np.random.Generator
+    number: int
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+
+    @cached_property
+    def _length(self) -> float:
+        return float(np.hypot(*(self.end - self.start)))
+
+    @cached_property
+    def _along(self) -> NDArray[np.float64]:
+        return np.asarray((self.end - self.start) / self._length)
+
+    @cached_property
+    def _angle(self) -> float:
+        return float(np.degrees(np.arctan2(self._along[1], self._along[0])))
+
+    def _at(self, share: float, dorsal: float, side: float = 0.0) -> NDArray[np.float64]:
+        up = np.array([self._along[1], -self._along[0]])
+        point = self.start + share * (self.end - self.start) + dorsal * up
+        return np.array([point[0], point[1], side])
+
+    def add(self) -> None:
+        height, canvas, bone = self.spine.body_height, self.canvas, self.bone
+        density = self.spine.bone_density * float(self.rng.uniform(0.88, 1.12))
+        depth = self.spine.body_depth * density
+        cervical, lumbar = self.number < 0, self.number >= THORACIC
+        half = (0.5 * self._length, 0.47 * height)
+        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.55 * depth, angle=self._angle)
+        # The compact rims: E and F lie on the endplates' ventral corners. Off the central ray the two sides part.
+        for side in (-0.32, 0.32):
+            for share in (0.035, 0.965):
+                rim = [self._at(share, -0.02, side), self._at(share, height, side)]
+                canvas.tube(bone, rim, 0.05, weight=0.8 * depth)
+        waist = float(self.rng.uniform(0.03, 0.09))
+        ventral = [self._at(0.0, -0.01), self._at(0.5, waist), self._at(1.0, -0.01)]
+        canvas.tube(bone, ventral, 0.045, weight=2.2 * depth)
+        dorsal = [self._at(0.0, height), self._at(0.5, height - 0.03), self._at(1.0, height)]
+        canvas.tube(bone, dorsal, 0.045, weight=1.6 * depth)
+        # Over the canal: the laminae, and the articular processes that overlap the next vertebra's.
+        roof = height + 0.36
+        for side in (-0.3, 0.3):
+            lamina = [
+                self._at(-0.12, roof - 0.02, side),
+                self._at(0.6, roof + 0.1, side),
+                self._at(1.1, roof - 0.05, side),
+            ]
+            canvas.tube(bone, lamina, (0.1, 0.13, 0.09), weight=0.9 * density)
+            pedicle = [self._at(0.2, height - 0.05, side), self._at(0.22, roof, side)]
+            canvas.tube(bone, pedicle, 0.15, weight=0.6 * density)
+            joint = self._at(float(self.rng.normal(0.0, 0.06)), roof + float(self.rng.normal(0.0, 0.05)), side)
+            canvas.block(bone, joint, (0.21, 0.15), 0.3 * density, angle=self._angle + 30.0, power=2)
+            self._transverse_process(side, height, density, cervical, lumbar)
+        self._spinous_process(roof, density, cervical)
+
+    def _transverse_process(
+        self, side: float, height: float, density: float, cervical: bool, lumbar: bool
+    ) -> None:
+        if lumbar:
+            tip = self._at(-0.55, 0.1 - 0.4, 5.0 * side)
+            self.canvas.tube(
+                self.bone, [self._at(0.3, 0.5 * height, side), tip], (0.2, 0.14), weight=0.18 * density
+            )
+        elif cervical:
+            wing = [self._at(0.2, 0.45 * height, 2.0 * side), self._at(0.8, 0.1, 2.4 * side)]
+            self.canvas.tube(self.bone, wing, (0.16, 0.22), weight=0.7 * density)
+        else:
+            knob = self._at(0.1, height + 0.12, 2.6 * side)
+            self.canvas.block(self.bone, knob, (0.19, 0.19), 0.28 * density, power=2)
+
+    def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
+        spine = self.spine
+        length = float(spine._process_length(np.float64(self.number))) * float(self.rng.uniform(0.94, 1.06))
+        tilt = spine.process_tilt * (1.0 + 0.1 * max(self.number, 0)) if self.number < 10 else -14.0
+        lean = np.tan(np.radians(tilt)) * length / self._length
+        base = 0.5 if self.number < 10 else 0.55
+        width = spine.process_width * (1.0 if self.number < 8 else 1.25)
+        path = [
+            self._at(base, roof),
+            self._at(base + 0.4 * lean, roof + 0.5 * length),
+            self._at(base + lean, roof + length),
+        ]
+        if cervical:
+            width *= 0.8
+        self.canvas.tube(self.bone, path, (1.2 * width, width, 1.15 * width), weight=0.4 * density, marrow=0.6)
