@@ -12,12 +12,15 @@ from rich.markup import escape
 
 from canicor import classify, demo
 from canicor.errors import CanicorError
+from canicor.phantom.command import app as phantom_app
 
 app = typer.Typer(
     help="Measures dog hearts (VHS) on lateral chest radiographs. Not cleared for diagnosis.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(phantom_app, name="phantom")
 
 
 @app.command("classify")

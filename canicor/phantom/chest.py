@@ -27,7 +27,8 @@ class ChestWall:
     chest_depth: float = normal(6.7, 0.55, 5.4, 8.2)  # least depth of the sternum below E
     chest_width: float = normal(5.8, 0.8, 4.0, 8.0)  # of the cavity
     sternum_gap: float = uniform(0.08, 0.45)  # heart to sternum
-    sternum_slope: float = normal(0.5, 0.08, 0.3, 0.68)
+    sternum_slope: float = normal(0.36, 0.08, 0.18, 0.56)  # below the apex, caudally
+    sternum_curve: float = uniform(0.004, 0.036)  # how much steeper it is further cranially
     sternum_reach: float = uniform(1.2, 4.5)  # how far the sternum goes on sinking caudally
     diaphragm_top: float = normal(8.9, 0.7, 7.2, 10.6)
     diaphragm_dome: float = uniform(0.9, 2.6)
@@ -35,10 +36,10 @@ class ChestWall:
     diaphragm_radius: float = uniform(1.6, 4.0)  # of the dome's curve along the rays
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
-    rib_bow: float = uniform(0.1, 0.6)
+    rib_bow: float = uniform(0.2, 0.85)
     rib_radius: float = uniform(0.1, 0.155)
     rib_marrow: float = uniform(0.55, 0.8)
-    cartilage: float = uniform(0.1, 0.7)  # its mineral, as a share of bone
+    cartilage: float = uniform(0.2, 0.9)  # its mineral, as a share of bone
     sternebra_height: float = uniform(0.17, 0.27)
     calcified: float = sometimes(0.2, 0.2, 0.6)  # costochondral joints of old dogs
 
@@ -73,7 +74,7 @@ class Chest:
         reach, slope = self.wall.sternum_reach, self.wall.sternum_slope
         from_apex = x - self.heart.apex[0]
         caudal = np.maximum(from_apex, 0.0)
-        return np.asarray(np.minimum(from_apex, 0.0) * slope + reach * (1.0 - np.exp(-caudal * slope / reach)))
+        return np.asarray(np.minimum(from_apex, 0.0) * (slope - self.wall.sternum_curve * from_apex) + reach * (1.0 - np.exp(-caudal * slope / reach)))
 
     def half_width(self, x: ArrayLike) -> NDArray[np.float64]:
         """Of the cavity at its widest, in v: narrow at the inlet."""
@@ -125,7 +126,7 @@ class Chest:
         bottom = float(self.sternum(head[0] + 1.0)) + 0.15
         lean = wall.rib_lean + 0.03 * (number - 3) + float(rng.normal(0.0, 0.008))
         # The last four ribs end further and further from the sternum.
-        bony = (0.78 - 0.045 * max(number - 8, 0)) * np.pi
+        bony = (0.72 - 0.045 * max(number - 8, 0)) * np.pi
         angles = np.linspace(0.04 * np.pi, bony, 11)
 
         def place(angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,12 +137,12 @@ class Chest:
         path = place(angles)
         radius = wall.rib_radius * np.linspace(0.85, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
         density = self.spine.bone_density
-        canvas.tube(bone, path, radius, weight=1.25 * density, marrow=wall.rib_marrow)
+        canvas.tube(bone, path, radius, weight=1.0 * density, marrow=wall.rib_marrow)
         if wall.calcified:
             canvas.block(bone, path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
         last = place(np.array([bony, 0.5 * (bony + 0.97 * np.pi), 0.97 * np.pi]))
-        back = (0.5 + 0.13 * number) * np.array([0.0, 0.35, 1.0 if number < _STERNAL_RIBS else 0.6])
-        last[:, 0] -= back - np.array([0.0, 0.25, 0.0])
+        back = (0.4 + 0.11 * number) * np.array([0.0, 0.1, 1.0 if number < _STERNAL_RIBS else 0.6])
+        last[:, 0] -= back - np.array([0.0, 0.3 * wall.rib_bow, 0.0])
         if number >= _STERNAL_RIBS:
             last[:, 1] -= np.array([0.0, 0.1, 0.25]) * (number - 7)
         mineral = wall.cartilage * float(rng.uniform(0.6, 1.3))
@@ -157,13 +158,13 @@ class Chest:
         for left, step in zip(joints, np.diff(joints, axis=0), strict=False):
             angle = float(np.degrees(np.arctan2(step[1], step[0])) + rng.normal(0.0, 2.0))
             half = (0.43 * float(np.hypot(*step)), height * float(rng.uniform(0.9, 1.1)))
-            canvas.block(bone, left + 0.5 * step, half, 0.22 * density, angle=angle)
+            canvas.block(bone, left + 0.5 * step, half, 0.15 * density, angle=angle)
             for share in (0.09, 0.91):
-                canvas.block(bone, left + share * step, (0.05, 1.05 * half[1]), 0.18 * density, angle=angle)
+                canvas.block(bone, left + share * step, (0.05, 1.05 * half[1]), 0.13 * density, angle=angle)
             for end in (-1.0, 1.0):
                 canvas.tube(
                     bone,
                     [left + 0.1 * step + [0.0, end * half[1]], left + 0.9 * step + [0.0, end * half[1]]],
                     0.04,
-                    weight=0.9 * density,
+                    weight=0.6 * density,
                 )

@@ -21,9 +21,9 @@ class Exposure:
     """How one film was taken."""
 
     softness: float = uniform(0.15, 0.65)  # share of quanta at 40 keV, the others at 60: 55 to 90 kV, filtered
-    quanta: float = normal(7.3, 0.4, 6.2, 8.3)  # in air, decimal logarithm of their number on a square v
+    quanta: float = normal(7.6, 0.4, 6.4, 8.6)  # in air, decimal logarithm of their number on a square v
     readout: float = uniform(1.0, 8.0)  # electronic noise in quanta
-    spread: float = uniform(0.008, 0.045)  # standard deviation of focal spot, motion and screen, in v
+    spread: float = uniform(0.006, 0.032)  # standard deviation of focal spot, motion and screen, in v
     scatter: float = uniform(0.05, 0.8)  # scattered to primary behind the dog
     heel: float = uniform(-0.2, 0.2)  # gradient of the intensity along the rows
     tilt: float = uniform(-0.12, 0.12)  # and along the columns

@@ -55,8 +55,8 @@ class Heart:
     """Lengths in v, angles in degrees, shares of 1. Angle, ratio and carina spread by what VHS leaves open."""
 
     vhs: float
-    axis_angle: float = normal(0.0, 6.6, -18.0, 18.0)  # of AB to the spine; below 90 the apex lies caudal
-    axis_ratio: float = normal(0.0, 0.085, -0.2, 0.2)  # CD / AB
+    axis_angle: float = normal(0.0, 7.6, -20.0, 20.0)  # of AB to the spine; below 90 the apex lies caudal
+    axis_ratio: float = normal(0.0, 0.097, -0.22, 0.24)  # CD / AB
     carina_along: float = normal(1.48, 0.53, 0.2, 2.9)
     carina_ventral: float = normal(2.07, 0.41, 1.15, 3.2)
     crossing_long: float = normal(0.34, 0.05, 0.22, 0.46)  # where CD crosses AB, from A

@@ -58,14 +58,14 @@ class Limbs:
         # The blade: thin, three-cornered, with a ridge and borders.
         widths = np.array([0.35, 0.5, 0.95, 1.35, 1.5])
         blade = [at(*(joint + share * self.scapula_length * up)) for share in (0.06, 0.3, 0.55, 0.8, 0.93)]
-        canvas.tube(bone, blade, widths, weight=0.055 * density)
-        canvas.tube(bone, [blade[0], at(*dorsal)], (0.1, 0.05), weight=1.1 * density)
+        canvas.tube(bone, blade, widths, weight=0.075 * density)
+        canvas.tube(bone, [blade[0], at(*dorsal)], (0.1, 0.05), weight=1.6 * density)
         for edge in (-1.0, 1.0):
             border = [
                 at(*(joint + share * self.scapula_length * up + edge * width * across))
                 for share, width in ((0.1, 0.3), (0.5, 0.75), (0.97, 1.45))
             ]
-            canvas.tube(bone, border, 0.06, weight=0.8 * density)
+            canvas.tube(bone, border, 0.06, weight=1.3 * density)
         canvas.tube(
             soft,
             [blade[0], *blade[2:], at(*(dorsal + 0.6 * up))],

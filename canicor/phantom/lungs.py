@@ -24,8 +24,8 @@ class Lungs:
     mediastinum_height: float = uniform(0.7, 1.5)
     aorta_radius: float = uniform(0.36, 0.54)
     cava_radius: float = uniform(0.27, 0.42)
-    hilus: float = uniform(0.3, 1.1)
-    cranial_lobe: float = uniform(0.3, 1.6)  # how much lung lies before the heart
+    hilus: float = uniform(0.2, 0.9)
+    cranial_lobe: float = uniform(0.6, 2.4)  # how much lung lies before the heart
     # Findings.
     interstitial: float = sometimes(0.2, 0.05, 0.3)  # share of the air lost, mottled
     alveolar: float = sometimes(0.05, 0.3, 0.9)  # in patches
@@ -124,14 +124,14 @@ class Thorax:
         # Brachiocephalic trunk, cranial vena cava, oesophagus and fat: a band that thins ventrally.
         height = lungs.mediastinum_height
         root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.9])
-        shoulder = heart.cranial_border(np.array([0.22]))[0] + _by(0.5, 0.0)
-        for drop, share in ((0.0, 1.0), (0.7, 0.6)):
+        shoulder = heart.cranial_border(np.array([0.22]))[0] - _by(0.1, 0.0)
+        for drop, share in ((0.0, 1.0), (0.8, 0.3)):
             path = smooth_path(
                 [shoulder + _by(0.0, drop), 0.5 * (shoulder + root_of_neck) + _by(0.0, 0.8 * drop), root_of_neck],
                 4,
             )
             radius = height * np.linspace(0.75, 1.15, len(path))
-            canvas.tube(solid, path, radius, weight=share * lungs.mediastinum / (2.0 * height))
+            canvas.tube(solid, path, radius, weight=share * lungs.mediastinum / (2.0 * height), lens=True)
         dorsal = np.array([carina - _by(0.2, 0.5), [chest.inlet, float(border(-3.0)) + 0.9]])
         canvas.tube(solid, dorsal, (0.5, 0.9), weight=0.5 * lungs.mediastinum)
         canvas.block(solid, carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
@@ -150,7 +150,7 @@ class Thorax:
         lungs, width = self.lungs, self.chest.wall.chest_width
         hilus = np.array([*(self.chest.heart.carina + _by(0.5, 0.1)), 0.0])
         headings = np.concatenate(
-            [rng.uniform(-24.0, 48.0, 14), rng.uniform(60.0, 120.0, 4), rng.uniform(120.0, 175.0, 7)]
+            [rng.uniform(-24.0, 48.0, 14), rng.uniform(55.0, 100.0, 2), rng.uniform(120.0, 175.0, 6)]
         )
         for heading in headings:
             side = float(rng.choice([-1.0, 1.0]))

@@ -25,20 +25,20 @@ class Presentation:
     # The vendor's curve.
     equalisation: float = uniform(0.15, 0.75)  # how much of the slow changes is taken away
     equalised_size: float = uniform(0.12, 0.4)
-    local_contrast: float = uniform(0.0, 0.9)  # at some v
-    edge_enhancement: float = uniform(0.0, 1.2)  # at some pixels
+    local_contrast: float = uniform(0.2, 1.3)  # at some v
+    edge_enhancement: float = uniform(0.2, 1.6)  # at some pixels
     darkest: float = uniform(0.1, 2.0)  # percentile of the dog that is shown black
     brightest: float = uniform(96.5, 99.9)  # and white
     gamma: float = normal(1.0, 0.22, 0.6, 1.7)
-    s_curve: float = uniform(-0.2, 0.7)
+    s_curve: float = uniform(-0.3, 0.5)
     lung_grey: float = uniform(0.0, 0.3)  # what black becomes inside the dog
-    brightness: float = normal(0.92, 0.08, 0.65, 1.0)  # what white becomes
-    bare_film: float = sometimes(0.35, 0.01, 0.12)  # grey of the film beside the dog
+    brightness: float = normal(0.86, 0.07, 0.62, 1.0)  # what white becomes
+    bare_film: float = sometimes(0.5, 0.01, 0.14)  # grey of the film beside the dog
     # The collimator's borders.
-    left_border: float = sometimes(0.45, 0.004, 0.09)
-    right_border: float = sometimes(0.55, 0.004, 0.16)
+    left_border: float = sometimes(0.35, 0.004, 0.08)
+    right_border: float = sometimes(0.45, 0.004, 0.14)
     upper_border: float = sometimes(0.4, 0.004, 0.08)
-    lower_border: float = sometimes(0.4, 0.004, 0.2)
+    lower_border: float = sometimes(0.35, 0.004, 0.18)
     border_turn: float = normal(0.0, 1.6, -7.0, 7.0)  # in degrees
     # Lead markers and burnt-in text.
     marker: float = sometimes(0.85, 0.03, 0.075)  # height

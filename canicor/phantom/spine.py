@@ -128,7 +128,7 @@ class _Vertebra:
         depth = self.spine.body_depth * density
         cervical, lumbar = self.number < 0, self.number >= THORACIC
         half = (0.5 * self._length, 0.47 * height)
-        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.55 * depth, angle=self._angle)
+        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.36 * depth, angle=self._angle)
         # The compact rims: E and F lie on the endplates' ventral corners. Off the central ray the two sides part.
         for side in (-0.32, 0.32):
             for share in (0.035, 0.965):
@@ -149,9 +149,9 @@ class _Vertebra:
             ]
             canvas.tube(bone, lamina, (0.1, 0.13, 0.09), weight=0.9 * density)
             pedicle = [self._at(0.2, height - 0.05, side), self._at(0.22, roof, side)]
-            canvas.tube(bone, pedicle, 0.15, weight=0.6 * density)
+            canvas.tube(bone, pedicle, 0.15, weight=0.42 * density)
             joint = self._at(float(self.rng.normal(0.0, 0.06)), roof + float(self.rng.normal(0.0, 0.05)), side)
-            canvas.block(bone, joint, (0.21, 0.15), 0.3 * density, angle=self._angle + 30.0, power=2)
+            canvas.block(bone, joint, (0.22, 0.16), 0.3 * density, angle=self._angle + 30.0, power=2)
             self._transverse_process(side, height, density, cervical, lumbar)
         self._spinous_process(roof, density, cervical)
 
@@ -168,7 +168,7 @@ class _Vertebra:
             self.canvas.tube(self.bone, wing, (0.16, 0.22), weight=0.7 * density)
         else:
             knob = self._at(0.1, height + 0.12, 2.6 * side)
-            self.canvas.block(self.bone, knob, (0.19, 0.19), 0.28 * density, power=2)
+            self.canvas.block(self.bone, knob, (0.2, 0.2), 0.2 * density, power=2)
 
     def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
         spine = self.spine

@@ -1,27 +1,28 @@
+import csv
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
 from canicor.errors import InvalidArgument
-from canicor.phantom import draw
+from canicor.phantom import BreedType, draw
 from canicor.phantom.canvas import Canvas
-from canicor.phantom.phantom import draw_geometry, frame_of
-from canicor.phantom.projection import add_heart
-from canicor.vhs import HEART_SIZES, HeartSize, heart_size, measure
+from canicor.phantom.dog import Tissue
+from canicor.phantom.exposure import expose
+from canicor.phantom.phantom import draw_dog, examine
+from canicor.vhs import HEART_SIZES, HeartSize, KeyPoints, heart_size, measure
+
+MEASURED = Path(__file__).parents[3] / "shared" / "radiographs" / "geometry.csv"
 
 SMALL_IMAGE = {"width": 160, "height": 128}
 
 
 def digest(phantom):
     return hashlib.sha256(phantom.pixels.tobytes() + phantom.key_points.xy.tobytes()).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def dogs():
-    return [draw_geometry(11, index) for index in range(400)]
 
 
 @pytest.fixture(scope="module")
@@ -71,51 +72,159 @@ def test_the_wanted_vhs_is_measured_and_all_points_are_seen(wanted, width, heigh
 def test_a_class_is_drawn_from_its_band(wanted):
     phantom = draw(8, 0, heart_size=wanted, **SMALL_IMAGE)
     assert heart_size(phantom.vhs) is wanted
-    population = [draw_geometry(8, index, heart_size=wanted) for index in range(300)]
-    assert {heart_size(dog.vhs) for dog in population} == {wanted}
+    population = [draw_dog(8, index, heart_size=wanted) for index in range(300)]
+    assert {heart_size(dog.heart.vhs) for dog in population} == {wanted}
     # Class means of the study population: ../shared/radiographs/README.md.
     long_axis, short_axis = {
         HeartSize.SMALL: (4.02, 3.49),
         HeartSize.NORMAL: (4.95, 4.37),
         HeartSize.LARGE: (5.74, 5.28),
     }[wanted]
-    assert np.mean([dog.long_axis for dog in population]) == pytest.approx(long_axis, abs=0.2)
-    assert np.mean([dog.short_axis for dog in population]) == pytest.approx(short_axis, abs=0.2)
+    assert np.mean([dog.heart.long_axis for dog in population]) == pytest.approx(long_axis, abs=0.2)
+    assert np.mean([dog.heart.short_axis for dog in population]) == pytest.approx(short_axis, abs=0.2)
     angle = {HeartSize.SMALL: 73.5, HeartSize.NORMAL: 77.2, HeartSize.LARGE: 86.2}[wanted]
-    assert np.mean([dog.axis_angle for dog in population]) == pytest.approx(angle, abs=2.5)
+    assert np.mean([dog.heart.axis_angle for dog in population]) == pytest.approx(angle, abs=2.5)
 
 
 def test_a_range_is_filled_evenly():
-    values = [draw_geometry(8, index, vhs_range=(13.0, 15.0)).vhs for index in range(400)]
+    values = [draw_dog(8, index, vhs_range=(13.0, 15.0)).heart.vhs for index in range(400)]
     counts, _ = np.histogram(values, bins=4, range=(13.0, 15.0))
     assert counts.sum() == len(values)
     assert counts.min() > 60
 
 
-@pytest.mark.parametrize(
-    ("name", "mean", "sd"),
-    [
+def figures(points):
+    """The quantities of ../shared/radiographs/geometry.csv, by its names."""
+    a, b, c, d, e, f = points
+    ruler, vertebra = (f - e) / np.hypot(*(f - e)), np.hypot(*(f - e)) / 6
+    frame = np.array([ruler, [-ruler[1], ruler[0]]])
+    long_axis, short_axis, from_e, to_b = frame @ (b - a), frame @ (d - c), frame @ (a - e), frame @ (b - e)
+    crossing = np.linalg.solve(np.stack([b - a, c - d], axis=1), c - a)
+    lengths = np.hypot(*long_axis) / vertebra, np.hypot(*short_axis) / vertebra
+    return {
+        "long_v": lengths[0],
+        "short_v": lengths[1],
+        "short_over_long": lengths[1] / lengths[0],
+        "long_axis_angle_deg": np.degrees(np.arctan2(long_axis[1], long_axis[0])),
+        "A_along_v": from_e[0] / vertebra,
+        "A_ventral_v": from_e[1] / vertebra,
+        "B_along_v": to_b[0] / vertebra,
+        "B_ventral_v": to_b[1] / vertebra,
+        "cross_fraction_long": crossing[0],
+        "cross_fraction_short": crossing[1],
+        "spine_rise_deg": np.degrees(np.arctan2(e[1] - f[1], f[0] - e[0])),
+        "vhs": sum(lengths),
+    }
+
+
+@pytest.fixture(scope="module")
+def population():
+    examinations = [examine(21, index) for index in range(2000)]
+    points = [one.beam.to_pixels(one.dog.heart.key_points()) for one in examinations]
+    return examinations, points
+
+
+@pytest.mark.skipif(not MEASURED.exists(), reason="the measured hearts lie outside the repository, in ../shared")
+def test_hearts_are_spread_like_the_study_population(population):
+    with MEASURED.open() as file:
+        rows = list(csv.DictReader(file))
+    drawn = [figures(points) for points in population[1]]
+    for name in rows[0]:
+        real, made = np.array([float(row[name]) for row in rows]), np.array([one[name] for one in drawn])
+        assert made.mean() == pytest.approx(real.mean(), rel=0.1), name
+        assert made.std(ddof=1) == pytest.approx(real.std(ddof=1), rel=0.1), name
+        assert ks_2samp(real, made).pvalue > 0.01, name
+
+
+def test_hearts_are_spread_as_documented(population):
+    drawn = [figures(points) for points in population[1]]
+    for name, mean, sd in (
         ("vhs", 9.65, 1.34),
-        ("long_axis", 5.09, 0.67),
-        ("short_axis", 4.56, 0.75),
-        ("axis_ratio", 0.90, 0.09),
-        ("axis_angle", 79.8, 8.4),
-        ("carina_along", 1.48, 0.62),
-        ("carina_ventral", 2.07, 0.45),
-        ("crossing_long", 0.34, 0.05),
-        ("spine_rise", 17.5, 7.9),
-    ],
-)
-def test_hearts_are_spread_like_the_study_population(dogs, name, mean, sd):
-    values = np.array([getattr(dog, name) for dog in dogs])
-    assert values.mean() == pytest.approx(mean, abs=0.25 * sd)
-    assert values.std() == pytest.approx(sd, rel=0.25)
+        ("long_v", 5.09, 0.67),
+        ("short_v", 4.56, 0.75),
+        ("long_axis_angle_deg", 79.8, 8.4),
+        ("A_along_v", 1.48, 0.62),
+        ("A_ventral_v", 2.07, 0.45),
+        ("B_along_v", 2.32, 1.09),
+        ("B_ventral_v", 7.04, 1.00),
+        ("spine_rise_deg", 17.5, 7.9),
+    ):
+        values = np.array([one[name] for one in drawn])
+        assert values.mean() == pytest.approx(mean, rel=0.1), name
+        assert values.std() == pytest.approx(sd, rel=0.1), name
 
 
-def test_the_apex_lies_where_the_study_population_has_it(dogs):
-    apex = np.array([dog.key_points()[1] for dog in dogs])
-    assert apex.mean(axis=0) == pytest.approx([2.32, 7.04], abs=0.25)
-    assert apex.std(axis=0) == pytest.approx([1.09, 1.00], rel=0.25)
+def test_the_vhs_drawn_is_measured_on_the_film_and_all_points_are_on_it(population):
+    for examination, points in zip(*population, strict=True):
+        key_points = KeyPoints.from_array(points)
+        assert measure(key_points).vhs == pytest.approx(examination.dog.heart.vhs, abs=1e-6)
+        assert key_points.outside(512, 400) == []
+
+
+def test_all_builds_are_drawn_and_a_wish_is_kept(population):
+    builds = [examination.dog.breed for examination in population[0]]
+    assert set(builds) == set(BreedType)
+    assert all(draw_dog(4, index, breed=BreedType.OBESE).breed is BreedType.OBESE for index in range(5))
+    fat = {
+        breed: np.mean([draw_dog(4, index, breed=breed).trunk.fat for index in range(60)])
+        for breed in (BreedType.OBESE, BreedType.AVERAGE, BreedType.DEEP)
+    }
+    assert fat[BreedType.OBESE] > fat[BreedType.AVERAGE] + 0.3 > fat[BreedType.DEEP] + 0.3
+
+
+def test_a_fixed_parameter_leaves_the_others_alone():
+    free, fixed = (draw(7, 1, fixed=wish, **SMALL_IMAGE) for wish in (None, {"roll": 9.0, "axis_angle": 85.0}))
+    assert fixed.parameters["roll"] == 9.0
+    assert fixed.parameters["axis_angle"] == 85.0
+    changed = {name for name, value in fixed.parameters.items() if value != free.parameters[name]}
+    # The collimator opens as far as the heart needs.
+    assert {name for name in changed if not name.endswith("_border")} == {"roll", "axis_angle"}
+
+
+def test_a_crop_moves_points_out_of_the_film_only_where_asked():
+    cropped = draw(7, 1, fixed={"crop": 0.4}, **SMALL_IMAGE)
+    assert cropped.key_points.outside(160, 128)
+
+
+def test_the_collimator_does_not_cover_a_key_point():
+    for index in range(40):
+        shown = draw(
+            9, index, fixed={"left_border": 0.3, "lower_border": 0.3, "marker": 0.0}, width=256, height=200
+        )
+        for point in shown.key_points.xy:
+            assert grey(shown, point) > 0
+
+
+def test_a_dog_may_face_right():
+    left, right = (
+        draw(7, 2, fixed={"mirrored": mirrored, "marker": 0.0}, **SMALL_IMAGE) for mirrored in (0.0, 1.0)
+    )
+    mirrored = left.key_points.xy * (-1, 1) + (159, 0)
+    assert right.key_points.xy == pytest.approx(mirrored)
+    assert right.vhs == pytest.approx(left.vhs)
+    assert np.abs(right.pixels[:, ::-1].astype(int) - left.pixels).mean() < 3
+    assert (right.masks["heart"][:, ::-1] == left.masks["heart"]).all()
+
+
+def test_more_bits_show_the_same_picture_finer():
+    fixed = {"jpeg_quality": 0.0}
+    coarse, fine = (draw(7, 3, fixed=fixed, bits=bits, **SMALL_IMAGE).pixels for bits in (8, 14))
+    assert fine.dtype == np.uint16
+    assert fine.max() < 2**14
+    assert np.abs(fine / (2**14 - 1) - coarse / 255).max() <= 0.5 / 255 + 1e-4
+    assert len(np.unique(fine)) > 2 * len(np.unique(coarse))
+
+
+def test_the_masks_lie_where_the_points_say(films):
+    for film in films:
+        a, b, c, d = film.key_points.xy[:4]
+        for share in (0.1, 0.5, 0.9):
+            for start, end in ((a, b), (c, d)):
+                x, y = np.round(start + share * (end - start)).astype(int)
+                assert film.masks["heart"][y, x]
+        lungs, dog = film.masks["lungs"], film.masks["dog"]
+        assert (lungs & ~dog).sum() < 0.01 * lungs.sum()
+        assert 0.03 < lungs.sum() / dog.sum() < 0.7
 
 
 def test_the_points_lie_as_they_are_defined(films):
@@ -131,12 +240,12 @@ def test_the_points_lie_as_they_are_defined(films):
 
 @pytest.mark.parametrize("wanted", [5.0, 8.0, 9.7, 12.0, 18.0])
 def test_the_silhouette_spans_the_axes_exactly(wanted):
-    dog = draw_geometry(6, round(wanted), vhs=wanted)
-    canvas = Canvas(frame_of(dog, 512, 512))
+    dog = draw_dog(6, round(wanted), vhs=wanted)
+    canvas = Canvas(examine(6, round(wanted), vhs=wanted, width=512, height=512).beam)
     thickness = canvas.blank()
-    add_heart(dog, canvas, thickness)
+    dog.heart.add(canvas, thickness)
     rows, columns = np.nonzero(thickness)
-    a, b, c, d = canvas.frame.to_pixels(dog.key_points())[:4]
+    a, b, c, d = canvas.beam.to_pixels(dog.heart.key_points())[:4]
     for start, end in ((a, b), (c, d)):
         length = np.hypot(*(end - start))
         along = np.stack([columns, rows], axis=1) @ (end - start) / length - start @ (end - start) / length
@@ -155,6 +264,7 @@ def vertebra(film):
 
 @pytest.mark.parametrize(("end", "other"), [(2, 3), (3, 2)])
 def test_the_heart_is_denser_than_the_lung_beside_the_short_axis(films, end, other):
+    denser = 0
     for film in films:
         xy = film.key_points.xy
         outward = (xy[end] - xy[other]) / np.hypot(*(xy[end] - xy[other]))
@@ -163,35 +273,58 @@ def test_the_heart_is_denser_than_the_lung_beside_the_short_axis(films, end, oth
         places = xy[end] + vertebra(film) * np.linspace(-0.5, 0.5, 11)[:, None] * beside
         inside = np.mean([grey(film, place - 0.5 * vertebra(film) * outward, 1) for place in places])
         outside = np.mean([grey(film, place + 0.25 * vertebra(film) * outward, 1) for place in places])
-        assert inside > outside
+        denser += inside > outside
+    # Liver, mediastinum or a limb may hide the border.
+    assert denser >= 0.7 * len(films)
 
 
 def test_the_carina_lies_under_the_dark_trachea(films):
     darker = 0
     for film in films:
-        scale, rise = vertebra(film), np.radians(film.parameters["spine_rise"])
-        ventral = np.array([np.sin(rise), np.cos(rise)])
-        carina, radius = film.key_points.xy[0], film.parameters["trachea_radius"]
-        darker += grey(film, carina - radius * scale * ventral, 1) < grey(film, carina + scale * ventral, 1)
+        a, e, f = film.key_points.xy[[0, 4, 5]]
+        ruler = (f - e) / 6
+        ventral = np.array([-ruler[1], ruler[0]]) * np.sign(ruler[0])
+        radius = film.parameters["trachea_radius"]
+        darker += grey(film, a - radius * ventral, 1) < grey(film, a + ventral, 1)
     assert darker >= 0.9 * len(films)
 
 
 def test_the_spine_is_denser_than_the_lung_below_it(films):
+    denser = 0
     for film in films:
         e, f = film.key_points.xy[4:]
-        along = (f - e) / np.hypot(*(f - e))
-        ventral = np.array([-along[1], along[0]])
-        scale = vertebra(film)
+        ruler = (f - e) / 6
+        ventral = np.array([-ruler[1], ruler[0]]) * np.sign(ruler[0])
         steps = np.linspace(0.1, 0.9, 30)
-        body = [grey(film, e + share * (f - e) - 0.2 * scale * ventral, 0) for share in steps]
-        below = [grey(film, e + share * (f - e) + 0.6 * scale * ventral, 0) for share in steps]
-        assert np.mean(body) > np.mean(below) + 10
+        body = [grey(film, e + share * (f - e) - 0.2 * ventral, 0) for share in steps]
+        below = [grey(film, e + share * (f - e) + 0.8 * ventral, 0) for share in steps]
+        denser += np.mean(body) > np.mean(below) + 10
+    assert denser >= 0.9 * len(films)
+
+
+def test_the_denser_tissue_leaves_less_of_the_beam():
+    exposure = examine(1, 1, fixed={"scatter": 0.0, "heel": 0.0, "tilt": 0.0, "grid_lines": 0.0}).exposure
+    ramp = np.tile(np.linspace(0.0, 4.0, 64, dtype=np.float32), (64, 1))
+    empty = np.zeros_like(ramp)
+    shown = {
+        name: expose(tissue, 1.5, 4.0, exposure, np.random.default_rng(0)).mean(axis=0)
+        for name, tissue in {
+            "soft": Tissue(ramp, empty, empty),
+            "fat": Tissue(empty, ramp, empty),
+            "bone": Tissue(empty, empty, ramp),
+        }.items()
+    }
+    for density in shown.values():
+        assert density[0] == pytest.approx(0.0, abs=0.02)
+        assert (np.diff(density) > 0).all()
+    assert (shown["bone"][8:] > shown["soft"][8:]).all()
+    assert (shown["soft"][8:] > shown["fat"][8:]).all()
 
 
 def test_a_film_uses_the_grey_scale(films):
     for film in films:
-        assert film.pixels.min() < 30
-        assert film.pixels.max() > 200
+        assert film.pixels.min() < 40
+        assert film.pixels.max() > 150
         assert len(np.unique(film.pixels)) > 100
 
 
@@ -211,6 +344,11 @@ def test_parameters_are_named_numbers(films):
         ({"width": 63}, "width"),
         ({"height": 4097}, "height"),
         ({"width": 100.5}, "width"),
+        ({"bits": 7}, "bits"),
+        ({"bits": 17}, "bits"),
+        ({"breed": "poodle"}, "breed"),
+        ({"fixed": {"no such thing": 1.0}}, "fixed"),
+        ({"fixed": {"fat": float("nan")}}, "fixed"),
         ({"vhs": 3.99}, "vhs"),
         ({"vhs": 20.01}, "vhs"),
         ({"vhs": float("nan")}, "vhs"),
