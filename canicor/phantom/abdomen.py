@@ -18,7 +18,7 @@ class Abdomen:
     stomach_gas: float = sometimes(0.6, 0.4, 1.5)  # radius
     stomach_food: float = sometimes(0.25, 0.1, 0.3)  # mottling
     gut_gas: float = uniform(0.0, 14.0)  # loops that hold some
-    omental_fat: float = uniform(0.2, 0.9)
+    omental_fat: float = uniform(0.3, 1.2)
 
     def add(self, chest: Chest, canvas: Canvas, soft: Map, fat: Map, rng: np.random.Generator) -> None:
         """Takes gas out of `soft`, and turns some of it into fat."""

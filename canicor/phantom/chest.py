@@ -37,9 +37,9 @@ class ChestWall:
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
     rib_bow: float = uniform(0.2, 0.85)
-    rib_radius: float = uniform(0.1, 0.155)
-    rib_marrow: float = uniform(0.55, 0.8)
-    cartilage: float = uniform(0.2, 0.9)  # its mineral, as a share of bone
+    rib_radius: float = uniform(0.115, 0.165)
+    rib_marrow: float = uniform(0.65, 0.85)
+    cartilage: float = uniform(0.3, 1.0)  # its mineral, as a share of bone
     sternebra_height: float = uniform(0.17, 0.27)
     calcified: float = sometimes(0.2, 0.2, 0.6)  # costochondral joints of old dogs
 

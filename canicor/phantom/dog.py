@@ -31,12 +31,12 @@ Stream = Callable[[str], np.random.Generator]
 class Table:
     """How the dog lies below the tube."""
 
-    vertebra_cm: float = normal(1.55, 0.35, 0.9, 2.5)  # centimetres in one v
+    vertebra_cm: float = normal(1.65, 0.38, 0.9, 2.6)  # centimetres in one v
     source_cm: float = uniform(80.0, 120.0)  # focal spot to the dog's middle plane
     focus_along: float = normal(2.5, 1.5, -2.0, 7.0)  # where the central ray meets it, in v from E
     focus_ventral: float = normal(3.0, 1.5, -1.0, 7.0)
-    roll: float = normal(0.0, 5.0, -14.0, 14.0)  # degrees
-    slant: float = normal(0.0, 4.0, -12.0, 12.0)
+    roll: float = normal(0.0, 6.0, -16.0, 16.0)  # degrees
+    slant: float = normal(0.0, 6.0, -16.0, 16.0)
     right_lateral: float = sometimes(0.6, 1.0, 1.0)  # 1 where the right side lies on the table
 
 

@@ -24,7 +24,7 @@ class Exposure:
     quanta: float = normal(7.6, 0.4, 6.4, 8.6)  # in air, decimal logarithm of their number on a square v
     readout: float = uniform(1.0, 8.0)  # electronic noise in quanta
     spread: float = uniform(0.006, 0.032)  # standard deviation of focal spot, motion and screen, in v
-    scatter: float = uniform(0.05, 0.8)  # scattered to primary behind the dog
+    scatter: float = uniform(0.05, 0.6)  # scattered to primary behind the dog
     heel: float = uniform(-0.2, 0.2)  # gradient of the intensity along the rows
     tilt: float = uniform(-0.12, 0.12)  # and along the columns
     grid_lines: float = sometimes(0.06, 0.004, 0.02)

@@ -16,7 +16,7 @@ class Lungs:
     """Lengths in v, angles in degrees, shares of 1 (by eye on laterals)."""
 
     lung_air: float = uniform(0.55, 0.82)  # share of air in the lung
-    lung_texture: float = uniform(0.015, 0.06)
+    lung_texture: float = uniform(0.01, 0.045)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.36, 0.06, 0.24, 0.52)
     trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally

@@ -23,10 +23,10 @@ class Presentation:
     """Shares of 1; lengths are shares of the image's shorter side unless a comment says otherwise."""
 
     # The vendor's curve.
-    equalisation: float = uniform(0.15, 0.75)  # how much of the slow changes is taken away
-    equalised_size: float = uniform(0.12, 0.4)
-    local_contrast: float = uniform(0.2, 1.3)  # at some v
-    edge_enhancement: float = uniform(0.2, 1.6)  # at some pixels
+    equalisation: float = uniform(0.3, 0.8)  # how much of the slow changes is taken away
+    equalised_size: float = uniform(0.1, 0.3)
+    local_contrast: float = uniform(0.3, 1.3)  # at some v
+    edge_enhancement: float = uniform(0.0, 1.3)  # at some pixels
     darkest: float = uniform(0.1, 2.0)  # percentile of the dog that is shown black
     brightest: float = uniform(96.5, 99.9)  # and white
     gamma: float = normal(1.0, 0.22, 0.6, 1.7)
@@ -36,7 +36,7 @@ class Presentation:
     bare_film: float = sometimes(0.5, 0.01, 0.14)  # grey of the film beside the dog
     # The collimator's borders.
     left_border: float = sometimes(0.35, 0.004, 0.08)
-    right_border: float = sometimes(0.45, 0.004, 0.14)
+    right_border: float = sometimes(0.6, 0.004, 0.14)
     upper_border: float = sometimes(0.4, 0.004, 0.08)
     lower_border: float = sometimes(0.35, 0.004, 0.18)
     border_turn: float = normal(0.0, 1.6, -7.0, 7.0)  # in degrees

@@ -29,12 +29,12 @@ class Spine:
 
     spine_rise: float = normal(17.5, 7.9, -4.0, 38.0)  # caudally, in the image
     spine_arch: float = normal(0.02, 0.05, -0.1, 0.13)
-    neck_turn: float = normal(34.0, 24.0, -15.0, 85.0)  # of the neck upward from the thoracic spine
+    neck_turn: float = normal(44.0, 24.0, -10.0, 95.0)  # of the neck upward from the thoracic spine
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.64, 0.06, 0.5, 0.78)
     body_depth: float = uniform(0.5, 0.85)
     disc: float = uniform(0.07, 0.14)
-    bone_density: float = normal(0.65, 0.15, 0.35, 1.05)  # of the whole skeleton
+    bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
     process_length: float = normal(2.5, 0.35, 1.7, 3.3)  # of the longest spinous processes
     process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
     process_width: float = uniform(0.17, 0.27)
