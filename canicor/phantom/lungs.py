@@ -20,7 +20,7 @@ class Lungs:
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.36, 0.06, 0.24, 0.52)
     trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
-    mediastinum: float = uniform(0.8, 2.6)  # thickness of the cranial mediastinum along the ray
+    mediastinum: float = uniform(0.4, 1.9)  # thickness of the cranial mediastinum along the ray
     mediastinum_height: float = uniform(0.7, 1.5)
     aorta_radius: float = uniform(0.36, 0.54)
     cava_radius: float = uniform(0.27, 0.42)
@@ -125,7 +125,7 @@ class Thorax:
         height = lungs.mediastinum_height
         root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.9])
         shoulder = heart.cranial_border(np.array([0.22]))[0] - _by(0.1, 0.0)
-        for drop, share in ((0.0, 1.0), (0.8, 0.3)):
+        for drop, share in ((0.0, 1.0), (0.8, 0.2)):
             path = smooth_path(
                 [shoulder + _by(0.0, drop), 0.5 * (shoulder + root_of_neck) + _by(0.0, 0.8 * drop), root_of_neck],
                 4,

@@ -19,8 +19,10 @@ _LUMBAR, _CERVICAL = 6, 6  # C2 to C7: the atlas merges with the skull
 
 # In v (by eye on laterals): neck and loin have longer vertebrae than the mid-thoracic ruler.
 _CERVICAL_LENGTH, _LUMBAR_LENGTH = 1.3, 1.2
+# E and F are read on the endplates a little above the bodies' ventral corners.
+_ABOVE_THE_CORNER = 0.1
 # How the neck's bend is shared out, from C7 up.
-_NECK_SHARES = (0.3, 0.28, 0.2, 0.12, 0.06, 0.04)
+_NECK_SHARES = (0.14, 0.26, 0.26, 0.18, 0.1, 0.06)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class _Vertebra:
 
     def _at(self, share: float, dorsal: float, side: float = 0.0) -> NDArray[np.float64]:
         up = np.array([self._along[1], -self._along[0]])
-        point = self.start + share * (self.end - self.start) + dorsal * up
+        point = self.start + share * (self.end - self.start) + (dorsal - _ABOVE_THE_CORNER) * up
         return np.array([point[0], point[1], side])
 
     def add(self) -> None:
@@ -128,7 +130,7 @@ class _Vertebra:
         depth = self.spine.body_depth * density
         cervical, lumbar = self.number < 0, self.number >= THORACIC
         half = (0.5 * self._length, 0.47 * height)
-        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.36 * depth, angle=self._angle)
+        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.48 * depth, angle=self._angle)
         # The compact rims: E and F lie on the endplates' ventral corners. Off the central ray the two sides part.
         for side in (-0.32, 0.32):
             for share in (0.035, 0.965):
@@ -147,7 +149,7 @@ class _Vertebra:
                 self._at(0.6, roof + 0.1, side),
                 self._at(1.1, roof - 0.05, side),
             ]
-            canvas.tube(bone, lamina, (0.1, 0.13, 0.09), weight=0.9 * density)
+            canvas.tube(bone, lamina, (0.1, 0.13, 0.09), weight=0.6 * density)
             pedicle = [self._at(0.2, height - 0.05, side), self._at(0.22, roof, side)]
             canvas.tube(bone, pedicle, 0.15, weight=0.42 * density)
             joint = self._at(float(self.rng.normal(0.0, 0.06)), roof + float(self.rng.normal(0.0, 0.05)), side)
