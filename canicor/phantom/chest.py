@@ -24,7 +24,7 @@ _BESIDE_THE_SPINE = 0.5
 class ChestWall:
     """What is drawn of the chest: lengths in v, shares of 1 (by eye on laterals)."""
 
-    chest_depth: float = normal(6.7, 0.55, 5.4, 8.2)  # least depth of the sternum below E
+    chest_depth: float = normal(6.4, 0.55, 5.2, 8.0)  # least depth of the sternum below E
     chest_width: float = normal(5.8, 0.8, 4.0, 8.0)  # of the cavity
     sternum_gap: float = uniform(0.08, 0.45)  # heart to sternum
     sternum_slope: float = normal(0.42, 0.08, 0.22, 0.62)  # below the apex, caudally
@@ -37,9 +37,9 @@ class ChestWall:
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
     rib_bow: float = uniform(0.2, 0.85)
-    rib_radius: float = uniform(0.115, 0.165)
+    rib_radius: float = uniform(0.14, 0.21)
     rib_marrow: float = uniform(0.65, 0.85)
-    cartilage: float = uniform(0.3, 1.0)  # its mineral, as a share of bone
+    cartilage: float = uniform(0.1, 0.5)  # its mineral, as a share of bone
     sternebra_height: float = uniform(0.17, 0.27)
     calcified: float = sometimes(0.2, 0.2, 0.6)  # costochondral joints of old dogs
 
@@ -137,7 +137,7 @@ class Chest:
         path = place(angles)
         radius = wall.rib_radius * np.linspace(0.85, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
         density = self.spine.bone_density
-        canvas.tube(bone, path, radius, weight=1.0 * density, marrow=wall.rib_marrow)
+        canvas.tube(bone, path, radius, weight=0.6 * density, marrow=wall.rib_marrow)
         if wall.calcified:
             canvas.block(bone, path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
         last = place(np.array([bony, 0.5 * (bony + 0.97 * np.pi), 0.97 * np.pi]))

@@ -61,7 +61,7 @@ class Heart:
     carina_ventral: float = normal(2.07, 0.41, 1.15, 3.2)
     crossing_long: float = normal(0.34, 0.05, 0.22, 0.46)  # where CD crosses AB, from A
     crossing_short: float = normal(0.61, 0.05, 0.48, 0.74)  # where AB crosses CD, from C
-    heart_thickness: float = uniform(0.48, 0.75)  # along the ray, in widths
+    heart_thickness: float = uniform(0.46, 0.7)  # along the ray, in widths
     heart_bluntness: float = uniform(0.5, 0.72)  # of the apex
     left_atrium: float = uniform(0.6, 0.98)  # how far it fills the caudal waist of a very large heart
 

@@ -33,7 +33,7 @@ class Presentation:
     s_curve: float = uniform(-0.3, 0.5)
     lung_grey: float = uniform(0.0, 0.3)  # what black becomes inside the dog
     brightness: float = normal(0.86, 0.07, 0.62, 1.0)  # what white becomes
-    bare_film: float = sometimes(0.5, 0.01, 0.14)  # grey of the film beside the dog
+    bare_film: float = sometimes(0.65, 0.01, 0.2)  # grey of the film beside the dog
     # The collimator's borders.
     left_border: float = sometimes(0.35, 0.004, 0.08)
     right_border: float = sometimes(0.6, 0.004, 0.14)

@@ -17,7 +17,7 @@ class Trunk:
     fat: float = normal(0.5, 0.35, 0.05, 2.0)  # under the skin
     flesh: float = uniform(0.5, 1.4)  # over the spinous processes
     withers: float = normal(1.2, 0.4, 0.2, 2.2)  # more of it there
-    wall: float = uniform(0.35, 1.0)  # of muscle below the sternum
+    wall: float = uniform(0.1, 0.6)  # of muscle below the sternum
     side_wall: float = uniform(0.4, 0.9)  # of muscle and skin on the ribs
     squareness: float = uniform(0.65, 1.0)  # of the trunk's cross-section
     belly_width: float = normal(0.2, 0.1, -0.05, 0.45)  # beyond the chest's
@@ -57,7 +57,7 @@ class Trunk:
         """The y of the skin below the sternum."""
         tuck = np.minimum(self.belly_tuck * np.maximum(x - 5.5, 0.0) ** 2, 4.5)
         before = np.maximum(chest.inlet - x, 0.0)
-        below = 2.0 * chest.wall.sternebra_height + self.wall + self.fat
+        below = 2.0 * chest.wall.sternebra_height + self.wall + 0.6 * self.fat
         return np.asarray(chest.sternum(x) + below - tuck - 0.12 * before**2)
 
     def _solid(self, chest: Chest, canvas: Canvas, inset: float) -> Map:
