@@ -171,8 +171,10 @@ class Canvas:
         depth: float,
         widths: tuple[Curve, Curve],
         outline: NDArray[np.float64],
+        *,
+        power: float = 0.5,
     ) -> None:
-        """Adds a solid with elliptic cross-sections, in the middle plane.
+        """Adds a solid of a given silhouette, in the middle plane.
 
         Args:
             target: The map.
@@ -181,6 +183,8 @@ class Canvas:
             depth: The thickness over the width.
             widths: The half-widths on its cranial and caudal side in v at a share of the axis; 0 at both ends.
             outline: Points around the silhouette, in v.
+            power: Its cross-sections' thickness is (1 - s^2)^power at shares s of the width: 0.5 is an ellipse, 1
+                thins out evenly towards the silhouette.
         """
         length = float(np.hypot(*axis))
         along = axis / length
@@ -192,7 +196,7 @@ class Canvas:
         cranial, caudal_width = (curve(np.clip(table, 0.0, 1.0)).astype(np.float32)[step] for curve in widths)
         own = np.where(s < 0.0, cranial, caudal_width)
         share = np.float32(1.0) - np.square(s / np.maximum(own, np.float32(1e-6)))
-        chord = np.float32(depth) * (cranial + caudal_width) * root(share)
+        chord = np.float32(depth) * (cranial + caudal_width) * np.maximum(share, 0.0) ** np.float32(power)
         chord[(t < 0.0) | (t > 1.0)] = 0.0
         target[box] += chord
 

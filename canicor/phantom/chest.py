@@ -74,7 +74,10 @@ class Chest:
         reach, slope = self.wall.sternum_reach, self.wall.sternum_slope
         from_apex = x - self.heart.apex[0]
         caudal = np.maximum(from_apex, 0.0)
-        return np.asarray(np.minimum(from_apex, 0.0) * (slope - self.wall.sternum_curve * from_apex) + reach * (1.0 - np.exp(-caudal * slope / reach)))
+        return np.asarray(
+            np.minimum(from_apex, 0.0) * (slope - self.wall.sternum_curve * from_apex)
+            + reach * (1.0 - np.exp(-caudal * slope / reach))
+        )
 
     def half_width(self, x: ArrayLike) -> NDArray[np.float64]:
         """Of the cavity at its widest, in v: narrow at the inlet."""

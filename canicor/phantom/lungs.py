@@ -19,6 +19,7 @@ class Lungs:
     lung_texture: float = uniform(0.01, 0.045)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.36, 0.06, 0.24, 0.52)
+    bifurcation: float = uniform(0.0, 0.8)  # its length along the spine
     trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
     mediastinum: float = uniform(0.4, 1.9)  # thickness of the cranial mediastinum along the ray
     mediastinum_height: float = uniform(0.7, 1.5)
@@ -45,7 +46,8 @@ class Thorax:
     def trachea(self) -> NDArray[np.float64]:
         """float64 [n, 2]: its midline from the carina, whose ventral border is A, to the skull."""
         lungs, heart, spine = self.lungs, self.chest.heart, self.chest.spine
-        end = heart.carina - _by(0.0, lungs.trachea_radius)
+        # A lies at the bifurcation's ventral border, where the trachea fades into the two bronchi.
+        end = heart.carina - _by(lungs.bifurcation, lungs.trachea_radius)
         angle = np.radians(lungs.trachea_angle)
         away = np.array([np.cos(angle), np.sin(angle)])
         reach = max(end[0] - self.chest.inlet - 0.3, 2.0)

@@ -30,7 +30,7 @@ class Spine:
     """Lengths in v, angles in degrees. The rise follows ../shared's figure of 58 dogs, the rest is by eye."""
 
     spine_rise: float = normal(17.5, 7.9, -4.0, 38.0)  # caudally, in the image
-    spine_arch: float = normal(0.02, 0.05, -0.1, 0.13)
+    spine_arch: float = normal(0.05, 0.06, -0.1, 0.2)
     neck_turn: float = normal(44.0, 24.0, -10.0, 95.0)  # of the neck upward from the thoracic spine
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.64, 0.06, 0.5, 0.78)
