@@ -24,13 +24,14 @@ _BESIDE_THE_SPINE = 0.5
 class ChestWall:
     """What is drawn of the chest: lengths in v, shares of 1 (by eye on laterals)."""
 
+    inlet: float = normal(-4.2, 0.5, -5.5, -3.2)  # x of the cavity's cranial end
     chest_depth: float = normal(6.4, 0.55, 5.2, 8.0)  # least depth of the sternum below E
     chest_width: float = normal(5.8, 0.8, 4.0, 8.0)  # of the cavity
     sternum_gap: float = uniform(0.08, 0.45)  # heart to sternum
     sternum_slope: float = normal(0.42, 0.08, 0.22, 0.62)  # below the apex, caudally
     sternum_curve: float = uniform(0.004, 0.036)  # how much steeper it is further cranially
     sternum_reach: float = uniform(1.2, 4.5)  # how far the sternum goes on sinking caudally
-    diaphragm_top: float = normal(8.5, 0.7, 6.8, 10.4)
+    diaphragm_top: float = normal(8.5, 0.9, 6.6, 10.8)
     diaphragm_dome: float = uniform(0.9, 2.6)
     diaphragm_gap: float = normal(0.15, 0.4, -0.7, 1.2)  # heart to diaphragm
     diaphragm_radius: float = uniform(1.6, 4.0)  # of the dome's curve along the rays
@@ -55,7 +56,7 @@ class Chest:
     @cached_property
     def inlet(self) -> float:
         """The x of the chest's cranial end: before T1, or further where a huge heart reaches there."""
-        return min(-4.2, float(self.heart.outline[:, 0].min()) - 0.9)
+        return min(self.wall.inlet, float(self.heart.outline[:, 0].min()) - 0.9)
 
     def sternum(self, x: ArrayLike) -> NDArray[np.float64]:
         """The y of the sternum's inner border: just clear of the heart, or as deep as the chest is at least."""

@@ -21,8 +21,9 @@ _LUMBAR, _CERVICAL = 6, 6  # C2 to C7: the atlas merges with the skull
 _CERVICAL_LENGTH, _LUMBAR_LENGTH = 1.3, 1.2
 # E and F are read on the endplates a little above the bodies' ventral corners.
 _ABOVE_THE_CORNER = 0.1
-# How the neck's bend is shared out, from C7 up.
-_NECK_SHARES = (0.14, 0.26, 0.26, 0.18, 0.1, 0.06)
+# How the neck's bend is shared out, from C7 up: where it begins low, and where it begins high.
+_LOW_BEND = np.array([0.3, 0.28, 0.2, 0.12, 0.06, 0.04])
+_HIGH_BEND = np.array([0.02, 0.16, 0.28, 0.26, 0.17, 0.11])
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Spine:
     spine_rise: float = normal(17.5, 7.9, -4.0, 38.0)  # caudally, in the image
     spine_arch: float = normal(0.05, 0.06, -0.1, 0.2)
     neck_turn: float = normal(44.0, 24.0, -10.0, 95.0)  # of the neck upward from the thoracic spine
+    neck_start: float = uniform(0.0, 1.0)  # how far up it begins
+    vertebra_growth: float = normal(0.015, 0.012, -0.015, 0.045)  # of each thoracic vertebra over the last
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.64, 0.06, 0.5, 0.78)
     body_depth: float = uniform(0.5, 0.85)
@@ -52,15 +55,14 @@ class Spine:
     @cached_property
     def joints(self) -> NDArray[np.float64]:
         """float64 [n, 2]: the ventral borders at the vertebrae's cranial edges, C2 first, and the last's end."""
-        caudal = np.concatenate(
-            [
-                np.arange(FIRST_THORACIC, _FIRST_LUMBAR + 1, dtype=np.float64),
-                _FIRST_LUMBAR + _LUMBAR_LENGTH * np.arange(1, _LUMBAR + 1),
-            ]
-        )
+        thoracic = np.arange(FIRST_THORACIC, _FIRST_LUMBAR)
+        lengths = 1.0 + self.vertebra_growth * (thoracic + 0.5 - 0.5 * VERTEBRAE_SPANNED)
+        edges = np.concatenate([[0.0], np.cumsum(np.concatenate([lengths, np.full(_LUMBAR, _LUMBAR_LENGTH)]))])
+        caudal = edges - edges[-FIRST_THORACIC]
         chest = np.stack([caudal, self.ventral_border(caudal)], axis=1)
         tangent = chest[1] - chest[0]
-        heading = np.arctan2(tangent[1], tangent[0]) + np.radians(self.neck_turn) * np.cumsum(_NECK_SHARES)
+        shares = _LOW_BEND + self.neck_start * (_HIGH_BEND - _LOW_BEND)
+        heading = np.arctan2(tangent[1], tangent[0]) + np.radians(self.neck_turn) * np.cumsum(shares)
         steps = -_CERVICAL_LENGTH * np.stack([np.cos(heading), np.sin(heading)], axis=1)
         neck = chest[0] + np.cumsum(steps, axis=0)
         return np.concatenate([neck[::-1], chest])
