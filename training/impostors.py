@@ -28,7 +28,7 @@ from canicor.phantom.canvas import Canvas, smooth_path
 from canicor.phantom.dog import Tissue
 from canicor.phantom.exposure import Exposure, expose
 from canicor.phantom.presentation import Presentation, present
-from canicor.phantom.priors import draw_fields
+from canicor.phantom.priors import drawn
 
 Picture = NDArray[np.uint8]
 """uint8 [height, width], bright = dense."""
@@ -151,7 +151,7 @@ def _crop(rng: np.random.Generator) -> Picture:
 
 def _thorax(rng: np.random.Generator) -> Picture:
     seed = int(rng.integers(2**63))
-    return phantom.draw(seed, 0, width=WIDTH, height=HEIGHT).pixels
+    return np.asarray(phantom.draw(seed, 0, width=WIDTH, height=HEIGHT).pixels, np.uint8)
 
 
 def _ventrodorsal(rng: np.random.Generator) -> Picture:
@@ -234,9 +234,8 @@ def _film(
 ) -> Picture:
     soft *= 1.0 + np.float32(0.02) * canvas.texture(rng, 0.5)
     tissue = Tissue(np.maximum(soft, 0.0), canvas.blank(), np.maximum(bone, 0.0))
-    exposure, shown = (kind(**draw_fields(kind, rng, {}, {})) for kind in (Exposure, Presentation))
-    density = expose(tissue, cm, canvas.beam.scale, exposure, rng)
-    return present(density, shown, rng.random() < 0.5, 8, rng)
+    density = expose(tissue, cm, canvas.beam.scale, drawn(Exposure, rng), rng)
+    return np.asarray(present(density, drawn(Presentation, rng), rng.random() < 0.5, 8, rng), np.uint8)
 
 
 KINDS: dict[str, Callable[[np.random.Generator], Picture]] = {

@@ -50,10 +50,10 @@ class Abdomen:
                 canvas.block(gas, spot, (size, size), float(rng.uniform(-1.0, 1.6)) * self.stomach_food, power=2)
         if self.stomach_gas:
             for _ in range(3):
-                size = self.stomach_gas * rng.uniform(0.5, 1.0, 2)
+                bubble = self.stomach_gas * rng.uniform(0.5, 1.0, 2)
                 spot = centre + rng.normal(0.0, 0.45 * self.stomach_gas, 2)
                 canvas.block(
-                    gas, spot, (float(size[0]), float(size[1])), 0.55 * self.stomach_gas, angle=angle, power=2
+                    gas, spot, (float(bubble[0]), float(bubble[1])), 0.55 * self.stomach_gas, angle=angle, power=2
                 )
 
     def _add_gut(self, canvas: Canvas, soft: Map, gas: Map, middle: float, rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@ by the cone beam through its own centre (a tube: through each of its points); wi
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -223,9 +224,11 @@ class Canvas:
         ]
 
 
-def root(square: Map) -> Map:
+def root(square: NDArray[Any]) -> NDArray[Any]:
     """The square root, in place; 0 below 0."""
-    return np.sqrt(np.maximum(square, 0.0, out=square), out=square)
+    np.maximum(square, 0.0, out=square)
+    np.sqrt(square, out=square)
+    return square
 
 
 def _segment(

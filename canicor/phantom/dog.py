@@ -1,9 +1,9 @@
 """One dog on one table: all its numbers, and the tissue that each ray crosses."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from canicor.phantom.devices import Devices
 from canicor.phantom.heart import Heart
 from canicor.phantom.limbs import Limbs
 from canicor.phantom.lungs import Lungs, Thorax
-from canicor.phantom.priors import draw_fields, names_of, normal, sometimes, uniform
+from canicor.phantom.priors import drawn, names_of, normal, sometimes, uniform
 from canicor.phantom.spine import Spine
 from canicor.phantom.trunk import Trunk
 
@@ -38,6 +38,19 @@ class Table:
     roll: float = normal(0.0, 6.0, -16.0, 16.0)  # degrees
     slant: float = normal(0.0, 6.0, -16.0, 16.0)
     right_lateral: float = sometimes(0.6, 1.0, 1.0)  # 1 where the right side lies on the table
+
+
+_PARTS: Mapping[str, type[Any]] = {
+    "heart": Heart,
+    "spine": Spine,
+    "wall": ChestWall,
+    "lungs": Lungs,
+    "trunk": Trunk,
+    "limbs": Limbs,
+    "abdomen": Abdomen,
+    "devices": Devices,
+    "table": Table,
+}
 
 
 @dataclass(frozen=True)
@@ -74,22 +87,21 @@ class Dog:
     def draw(cls, stream: Stream, vhs: float, breed: BreedType, fixed: Mapping[str, float]) -> Self:
         """Draws a dog of this type with this VHS; what is fixed is not drawn."""
         parts = {
-            part.name: part.type(**draw_fields(part.type, stream(part.name), SHIFTS[breed], fixed))
-            for part in fields(cls)
-            if part.name not in ("breed", "heart")
+            name: drawn(part, stream(name), SHIFTS[breed], fixed)
+            for name, part in _PARTS.items()
+            if part is not Heart
         }
         return cls(breed, Heart.draw(stream("heart"), vhs, fixed), **parts)
 
     @classmethod
     def parameter_names(cls) -> list[str]:
         """What `fixed` may name."""
-        return [name for part in fields(cls) if part.name != "breed" for name in names_of(part.type)]
+        return [name for part in _PARTS.values() for name in names_of(part)]
 
     @property
     def parameters(self) -> dict[str, float]:
         """All numbers by name."""
-        parts = (getattr(self, part.name) for part in fields(self) if part.name != "breed")
-        return {name: value for part in parts for name, value in asdict(part).items()}
+        return {name: value for part in _PARTS for name, value in asdict(getattr(self, part)).items()}
 
     @cached_property
     def thorax(self) -> Thorax:

@@ -138,7 +138,7 @@ def _dicom(phantom: Phantom, seed: int, index: int, bits: int, *, inverted: bool
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[identity, "instance"])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(None, Dataset(), preamble=b"\0" * 128, file_meta=meta)
+    data = FileDataset(io.BytesIO(), Dataset(), preamble=b"\0" * 128, file_meta=meta)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     data.StudyInstanceUID = generate_uid(entropy_srcs=[identity, "study"])
     data.SeriesInstanceUID = generate_uid(entropy_srcs=[identity, "series"])

@@ -129,7 +129,7 @@ class Heart:
         share = np.clip((self.vhs - _ATRIUM_FROM) / (_ATRIUM_FULL - _ATRIUM_FROM), 0.0, 1.0)
         bulge = np.exp(-(((along - _ATRIUM_AT) / _ATRIUM_WIDTH) ** 2)) * self.left_atrium * share
         bulge *= np.sqrt(np.clip(along / _ATRIUM_AT, 0.0, 1.0))
-        return (1.0 - self.crossing_short) * self.short_axis * np.maximum(self._egg(along), bulge)
+        return np.asarray((1.0 - self.crossing_short) * self.short_axis * np.maximum(self._egg(along), bulge))
 
     def _egg(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
         """Width across the long axis, as a share: 0 at A and B, 1 and level at the crossing.

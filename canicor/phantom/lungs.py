@@ -84,8 +84,8 @@ class Thorax:
         # Little lung lies before the heart; more where the lobe reaches there.
         before = canvas.along_x(lambda x: np.clip((x - chest.inlet + 1.5 * lungs.cranial_lobe) / 2.0, 0.0, 1.0))
         share *= before
-        lung *= np.maximum(share, 0.0, out=share)
-        return lung
+        air: Map = lung * np.maximum(share, 0.0, out=share)
+        return air
 
     def airways(self, canvas: Canvas, rng: np.random.Generator) -> Map:
         """The gas in trachea and main bronchi along each ray, in v."""
@@ -139,8 +139,8 @@ class Thorax:
         canvas.block(solid, carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
         cava = heart.caudal_border(np.array([0.5]))[0] - _by(0.3, 0.0)
         reach = float(chest.diaphragm(np.array(cava[1]))) + 0.6
-        path = [cava, [0.5 * (cava[0] + reach), cava[1] - 0.12], [reach, cava[1] - 0.2]]
-        canvas.tube(solid, path, lungs.cava_radius)
+        to_diaphragm = [cava, [0.5 * (cava[0] + reach), cava[1] - 0.12], [reach, cava[1] - 0.2]]
+        canvas.tube(solid, to_diaphragm, lungs.cava_radius)
         if lungs.pericardial_fat:
             apex = heart.apex
             canvas.block(

@@ -16,8 +16,8 @@ from canicor.phantom.canvas import Canvas
 from canicor.phantom.dog import Dog, Stream, Tissue
 from canicor.phantom.exposure import Exposure, expose
 from canicor.phantom.heart import BANDS, HIGHEST_VHS, LOWEST_VHS, draw_vhs
-from canicor.phantom.presentation import Presentation, clear_of, present
-from canicor.phantom.priors import asked_for, draw_fields, names_of, normal
+from canicor.phantom.presentation import Pixels, Presentation, clear_of, present
+from canicor.phantom.priors import asked_for, drawn, names_of, normal
 from canicor.vhs import VERTEBRAE_SPANNED, HeartSize, KeyPoints, measure
 
 _SHORTEST_SIDE, _LONGEST_SIDE = 64, 4096
@@ -51,7 +51,7 @@ class Phantom:
         parameters: Every parameter drawn, by name: lengths of the anatomy in vertebral units, angles in degrees.
     """
 
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    pixels: Pixels
     key_points: KeyPoints
     vhs: float
     breed: BreedType
@@ -84,7 +84,7 @@ class Examination:
         """Every parameter drawn, by name."""
         return self.dog.parameters | asdict(self.framing) | asdict(self.exposure) | asdict(self.presentation)
 
-    def show(self, tissue: Tissue, bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def show(self, tissue: Tissue, bits: int) -> Pixels:
         """The picture of tissue [height, width] along the rays: uint8 at 8 bits, else uint16."""
         density = expose(tissue, self.dog.table.vertebra_cm, self.beam.scale, self.exposure, self.stream("noise"))
         return present(density, self.presentation, bool(self.dog.table.right_lateral), bits, self.stream("film"))
@@ -167,9 +167,9 @@ def examine(
     fixed = _checked_parameters(fixed or {})
     dog = draw_dog(seed, index, vhs=vhs, heart_size=heart_size, vhs_range=vhs_range, breed=breed, fixed=fixed)
     stream = _streams(seed, index)
-    framing, exposure, presentation = (
-        kind(**draw_fields(kind, stream(kind.__name__), {}, fixed)) for kind in (Framing, Exposure, Presentation)
-    )
+    framing = drawn(Framing, stream("framing"), fixed=fixed)
+    exposure = drawn(Exposure, stream("exposure"), fixed=fixed)
+    presentation = drawn(Presentation, stream("presentation"), fixed=fixed)
     beam = beam_of(dog, framing, width, height)
     if not framing.crop:
         points = beam.to_pixels(dog.heart.key_points())

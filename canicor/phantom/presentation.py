@@ -12,6 +12,9 @@ from canicor.phantom.canvas import Map
 from canicor.phantom.exposure import smooth
 from canicor.phantom.priors import normal, sometimes, uniform
 
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+"""[height, width], bright = dense."""
+
 # A dog's thinnest parts; what attenuates less counts as bare film.
 _BARE = 0.25
 # What the collimator leaves around the key points, as a share of the shorter side.
@@ -65,9 +68,7 @@ def clear_of(points: NDArray[np.float64], shape: tuple[int, int], shown: Present
     return replace(shown, **{name: max(min(border, most), 0.0) for name, border, most in borders})
 
 
-def present(
-    density: Map, shown: Presentation, right_lateral: bool, bits: int, rng: np.random.Generator
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def present(density: Map, shown: Presentation, right_lateral: bool, bits: int, rng: np.random.Generator) -> Pixels:
     """Shows the recorded film.
 
     Args:
@@ -219,4 +220,5 @@ def _photograph(grey: Map, shown: Presentation, rng: np.random.Generator) -> Map
     at = rng.uniform(-0.8, 0.8, 2).astype(np.float32)
     glare = np.float32(2.0 * shown.screen) * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) * np.float32(4.0))
     shade = 1.0 - np.float32(0.2) * (x * x + y * y)
-    return np.clip((0.06 + 0.88 * grey) * (shade + moire) + glare, 0.0, 1.0)
+    seen: Map = np.clip((0.06 + 0.88 * grey) * (shade + moire) + glare, 0.0, 1.0)
+    return seen

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from statistics import NormalDist
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
+
+Part = TypeVar("Part")
 
 Quantile = Callable[[float], float]
 """Maps a probability in (0, 1) to a value."""
@@ -49,6 +52,16 @@ def asked_for() -> Any:  # noqa: ANN401
 def names_of(kind: type[Any]) -> list[str]:
     """The fields of `kind` that declare a distribution."""
     return [item.name for item in fields(kind) if "quantile" in item.metadata]
+
+
+def drawn(
+    kind: type[Part],
+    rng: np.random.Generator,
+    shifts: Mapping[str, float] = MappingProxyType({}),
+    fixed: Mapping[str, float] = MappingProxyType({}),
+) -> Part:
+    """Draws a `kind` all of whose fields declare a distribution; see `draw_fields`."""
+    return kind(**draw_fields(kind, rng, shifts, fixed))
 
 
 def draw_fields(

@@ -12,7 +12,8 @@ from canicor.phantom.phantom import draw, examine
 from canicor.vhs import KEY_POINT_NAMES
 
 _COLUMNS = 6
-_CAPTION = "Procedural phantoms, not canine; not for diagnosis"
+NOTICE = "Procedural phantoms, not canine; not for diagnosis"
+"""Is written below every picture."""
 _LINE_COLOURS = ("#ff5050", "#50c0ff", "#ffd040")
 """Of long axis, short axis and ruler."""
 
@@ -28,7 +29,8 @@ def part_by_part(seed: int, index: int, width: int = 384, height: int = 300) -> 
     examination = examine(seed, index, width=width, height=height)
     canvas = Canvas(examination.beam)
     tissue, masks = Tissue(canvas.blank(), canvas.blank(), canvas.blank()), Masks()
-    pictures, names = [], []
+    pictures: list[Image.Image] = []
+    names: list[str] = []
     for name in examination.dog.build(canvas, examination.stream, tissue, masks):
         seen = Tissue(np.maximum(tissue.soft, 0.0), tissue.fat, tissue.bone)
         pictures.append(Image.fromarray(examination.show(seen, 8)))
@@ -59,5 +61,5 @@ def _tiled(pictures: Sequence[Image.Image], names: Sequence[str], columns: int =
         corner = (number % columns * (width + 2), number // columns * (height + below))
         sheet.paste(picture, corner)
         pen.text((corner[0] + 4, corner[1] + height + 2), name, fill="white", font=font)
-    pen.text((4, sheet.height - 18), _CAPTION, fill="white", font=font)
+    pen.text((4, sheet.height - 18), NOTICE, fill="white", font=font)
     return sheet

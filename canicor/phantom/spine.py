@@ -25,6 +25,10 @@ _ABOVE_THE_CORNER = 0.1
 _LOW_BEND = np.array([0.3, 0.28, 0.2, 0.12, 0.06, 0.04])
 _HIGH_BEND = np.array([0.02, 0.16, 0.28, 0.26, 0.17, 0.11])
 
+# Spinous processes, as shares of the longest, by vertebrae counted from T1.
+_PROCESS_AT = (-2.0, 0.0, 2.0, 4.0, 9.5, 12.0)
+_PROCESS_SHARES = (0.2, 0.75, 1.0, 0.95, 0.36, 0.34)
+
 
 @dataclass(frozen=True)
 class Spine:
@@ -82,12 +86,10 @@ class Spine:
         """How far the spinous processes reach above the bodies' ventral border at x, in v."""
         return self.body_height + 0.45 + self._process_length(np.asarray(x, dtype=np.float64) - FIRST_THORACIC)
 
-    def _process_length(self, number: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _process_length(self, number: ArrayLike) -> NDArray[np.float64]:
         """Longest on T2 to T4, shorter to T11, stout on the loin."""
-        return np.interp(
-            number,
-            (-2.0, 0.0, 2.0, 4.0, 9.5, 12.0),
-            np.array([0.2, 0.75, 1.0, 0.95, 0.36, 0.34]) * self.process_length,
+        return np.asarray(
+            np.interp(np.asarray(number, dtype=np.float64), _PROCESS_AT, _PROCESS_SHARES) * self.process_length
         )
 
     def add(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
@@ -176,7 +178,7 @@ class _Vertebra:
 
     def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
         spine = self.spine
-        length = float(spine._process_length(np.float64(self.number))) * float(self.rng.uniform(0.94, 1.06))
+        length = float(spine._process_length(self.number)) * float(self.rng.uniform(0.94, 1.06))
         tilt = spine.process_tilt * (1.0 + 0.1 * max(self.number, 0)) if self.number < 10 else -14.0
         lean = np.tan(np.radians(tilt)) * length / self._length
         base = 0.5 if self.number < 10 else 0.55
