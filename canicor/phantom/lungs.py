@@ -19,7 +19,7 @@ class Lungs:
     lung_texture: float = uniform(0.01, 0.045)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.36, 0.06, 0.24, 0.52)
-    bifurcation: float = uniform(0.0, 0.8)  # its length along the spine
+    bifurcation: float = uniform(0.1, 1.1)  # its length along the spine
     trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
     mediastinum: float = uniform(0.4, 1.9)  # thickness of the cranial mediastinum along the ray
     mediastinum_height: float = uniform(0.7, 1.5)

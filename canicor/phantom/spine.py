@@ -19,8 +19,6 @@ _LUMBAR, _CERVICAL = 6, 6  # C2 to C7: the atlas merges with the skull
 
 # In v (by eye on laterals): neck and loin have longer vertebrae than the mid-thoracic ruler.
 _CERVICAL_LENGTH, _LUMBAR_LENGTH = 1.3, 1.2
-# E and F are read on the endplates a little above the bodies' ventral corners.
-_ABOVE_THE_CORNER = 0.1
 # How the neck's bend is shared out, from C7 up: where it begins low, and where it begins high.
 _LOW_BEND = np.array([0.3, 0.28, 0.2, 0.12, 0.06, 0.04])
 _HIGH_BEND = np.array([0.02, 0.16, 0.28, 0.26, 0.17, 0.11])
@@ -41,6 +39,7 @@ class Spine:
     vertebra_growth: float = normal(0.015, 0.012, -0.015, 0.045)  # of each thoracic vertebra over the last
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.64, 0.06, 0.5, 0.78)
+    reading_height: float = uniform(0.1, 0.45)  # of E and F above the bodies' ventral corners
     body_depth: float = uniform(0.5, 0.85)
     disc: float = uniform(0.07, 0.14)
     bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
@@ -125,7 +124,7 @@ class _Vertebra:
 
     def _at(self, share: float, dorsal: float, side: float = 0.0) -> NDArray[np.float64]:
         up = np.array([self._along[1], -self._along[0]])
-        point = self.start + share * (self.end - self.start) + (dorsal - _ABOVE_THE_CORNER) * up
+        point = self.start + share * (self.end - self.start) + (dorsal - self.spine.reading_height) * up
         return np.array([point[0], point[1], side])
 
     def add(self) -> None:
