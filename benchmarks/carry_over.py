@@ -3,7 +3,8 @@
 One small heat-map network and one recipe, both fixed here so that phantoms can be compared: the network of
 `canicor train`, 160 x 192 inputs, 3,000 phantoms, no real image. It is judged on the thumbnails and radiographs of
 ../shared/radiographs, which lie outside the repository; so must the sheet, which shows them with the points stated
-(white) and found (yellow). Phantoms of another revision are compared by running this there. Takes 6 minutes a seed.
+(white) and found (yellow). Phantoms of another revision are compared by running this there. Takes 6 minutes a
+seed.
 """
 
 import argparse

@@ -15,6 +15,9 @@ _SOFT = (0.2688 * 1.06, 0.2048 * 1.06)
 _FAT = (0.2396 * 0.95, 0.1974 * 0.95)
 _BONE = (0.6655 * 1.4, 0.3148 * 1.4)
 
+# Pixels: a Gaussian beyond has nothing left at the scale of a pixel.
+_WIDE = 2.0
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -79,7 +82,12 @@ def expose(tissue: Tissue, cm: float, scale: float, exposure: Exposure, rng: np.
 
 
 def blur(image: Map, sigma: float) -> Map:
-    """A Gaussian of `sigma` pixels, by its samples at whole pixels."""
+    """A Gaussian of `sigma` pixels, by its samples at whole pixels; a wide one on a copy of half the size."""
+    if sigma > _WIDE:
+        height, width = image.shape
+        half = Image.fromarray(image).resize((-(-width // 2), -(-height // 2)), Image.Resampling.BOX)
+        blurred = Image.fromarray(blur(np.asarray(half), 0.5 * sigma))
+        return np.asarray(blurred.resize((width, height), Image.Resampling.BICUBIC))
     reach = max(1, round(3.0 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2)
     kernel /= kernel.sum()

@@ -99,7 +99,7 @@ def test_axes_that_run_side_by_side_never_cross() -> None:
 
 
 def test_the_phantoms_dogs_are_plausible() -> None:
-    dogs = [phantom.phantom.draw_geometry(1, index).key_points() for index in range(300)]
+    dogs = [phantom.phantom.draw_dog(1, index).heart.key_points() for index in range(300)]
     assert [implausible(placed(dog)) for dog in dogs] == [[]] * 300
 
 
