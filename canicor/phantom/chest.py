@@ -38,9 +38,9 @@ class ChestWall:
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
     rib_bow: float = uniform(0.2, 0.85)
-    rib_radius: float = uniform(0.14, 0.21)
+    rib_radius: float = uniform(0.115, 0.175)
     rib_marrow: float = uniform(0.65, 0.85)
-    cartilage: float = uniform(0.1, 0.5)  # its mineral, as a share of bone
+    cartilage: float = uniform(0.3, 1.0)  # its mineral, as a share of bone
     sternebra_height: float = uniform(0.17, 0.27)
     calcified: float = sometimes(0.2, 0.2, 0.6)  # costochondral joints of old dogs
 
@@ -141,7 +141,7 @@ class Chest:
         path = place(angles)
         radius = wall.rib_radius * np.linspace(0.85, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
         density = self.spine.bone_density
-        canvas.tube(bone, path, radius, weight=0.6 * density, marrow=wall.rib_marrow)
+        canvas.tube(bone, path, radius, weight=0.95 * density, marrow=wall.rib_marrow)
         if wall.calcified:
             canvas.block(bone, path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
         last = place(np.array([bony, 0.5 * (bony + 0.97 * np.pi), 0.97 * np.pi]))

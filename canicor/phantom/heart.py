@@ -63,7 +63,7 @@ class Heart:
     crossing_short: float = normal(0.61, 0.05, 0.48, 0.74)  # where AB crosses CD, from C
     heart_thickness: float = uniform(0.46, 0.7)  # along the ray, in widths
     heart_bluntness: float = uniform(0.5, 0.72)  # of the apex
-    heart_softness: float = uniform(0.5, 1.0)  # of its border: a beating heart in its fat has no sharp one
+    heart_softness: float = uniform(0.5, 0.85)  # of its border: a beating heart in its fat has no sharp one
     left_atrium: float = uniform(0.6, 0.98)  # how far it fills the caudal waist of a very large heart
 
     @classmethod

@@ -33,13 +33,13 @@ class Spine:
     """Lengths in v, angles in degrees. The rise follows ../shared's figure of 58 dogs, the rest is by eye."""
 
     spine_rise: float = normal(17.5, 7.9, -4.0, 38.0)  # caudally, in the image
-    spine_arch: float = normal(0.05, 0.06, -0.1, 0.2)
+    spine_arch: float = normal(0.02, 0.05, -0.1, 0.14)
     neck_turn: float = normal(44.0, 24.0, -10.0, 95.0)  # of the neck upward from the thoracic spine
     neck_start: float = uniform(0.0, 1.0)  # how far up it begins
     vertebra_growth: float = normal(0.015, 0.012, -0.015, 0.045)  # of each thoracic vertebra over the last
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.64, 0.06, 0.5, 0.78)
-    reading_height: float = uniform(0.1, 0.45)  # of E and F above the bodies' ventral corners
+    reading_height: float = uniform(0.05, 0.4)  # of E and F above the bodies' ventral corners
     body_depth: float = uniform(0.5, 0.85)
     disc: float = uniform(0.07, 0.14)
     bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
