@@ -3,10 +3,11 @@
 Rays through closed-form solids, attenuated by Beer-Lambert; only markers are painted. `dog` composes the parts of
 a body in vertebral units (`heart`, `spine`, `chest`, `lungs`, `trunk`, `limbs`, `abdomen`, `devices`), each of
 which adds its solids with the primitives of `canvas` along the rays of `beam`; `exposure` records what is left of
-the beam, and `presentation` shows it as a vendor would.
+the beam, and `presentation` shows it as a vendor would. `wishes` holds what may be asked for.
 """
 
 from canicor.phantom.breeds import BreedType
 from canicor.phantom.phantom import Phantom, draw
+from canicor.phantom.wishes import LateralView
 
-__all__ = ["BreedType", "Phantom", "draw"]
+__all__ = ["BreedType", "Phantom", "LateralView", "draw"]

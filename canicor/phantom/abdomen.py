@@ -14,7 +14,7 @@ from canicor.phantom.priors import sometimes, uniform
 class Abdomen:
     """Lengths in v, shares of 1 (by eye on laterals)."""
 
-    liver: float = uniform(1.2, 3.2)  # from the diaphragm to the stomach
+    liver: float = uniform(1.6, 4.2)  # from the diaphragm to the stomach
     stomach_gas: float = sometimes(0.6, 0.4, 1.5)  # radius
     stomach_food: float = sometimes(0.25, 0.1, 0.3)  # mottling
     gut_gas: float = uniform(0.0, 14.0)  # loops that hold some

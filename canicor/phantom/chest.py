@@ -39,10 +39,12 @@ class ChestWall:
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
     rib_bow: float = uniform(0.2, 0.85)
     rib_radius: float = uniform(0.115, 0.175)
+    bony_share: float = uniform(0.64, 0.74)  # of a sternal rib's arc
     rib_marrow: float = uniform(0.65, 0.85)
-    cartilage: float = uniform(0.3, 1.0)  # its mineral, as a share of bone
+    cartilage: float = uniform(0.15, 0.9)  # its mineral, as a share of bone
+    cartilage_reach: float = uniform(0.7, 1.6)  # cranially, of the third rib's
     sternebra_height: float = uniform(0.17, 0.27)
-    calcified: float = sometimes(0.2, 0.2, 0.6)  # costochondral joints of old dogs
+    calcified: float = sometimes(0.12, 0.2, 0.6)  # costochondral joints of old dogs
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Chest:
         bottom = float(self.sternum(head[0] + 1.0)) + 0.15
         lean = wall.rib_lean + 0.03 * (number - 3) + float(rng.normal(0.0, 0.008))
         # The last four ribs end further and further from the sternum.
-        bony = (0.72 - 0.045 * max(number - 8, 0)) * np.pi
+        bony = (wall.bony_share - 0.045 * max(number - 8, 0)) * np.pi
         angles = np.linspace(0.04 * np.pi, bony, 11)
 
         def place(angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,19 +141,29 @@ class Chest:
             return np.stack([x, top + down, side * (self.half_width(x) + 0.15) * np.sin(angle)], axis=1)
 
         path = place(angles)
-        radius = wall.rib_radius * np.linspace(0.85, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
+        radius = wall.rib_radius * np.linspace(0.8, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
+        radius[0] *= 1.5
         density = self.spine.bone_density
         canvas.tube(bone, path, radius, weight=0.95 * density, marrow=wall.rib_marrow)
         if wall.calcified:
             canvas.block(bone, path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
-        last = place(np.array([bony, 0.5 * (bony + 0.97 * np.pi), 0.97 * np.pi]))
-        back = (0.4 + 0.11 * number) * np.array([0.0, 0.1, 1.0 if number < _STERNAL_RIBS else 0.6])
-        last[:, 0] -= back - np.array([0.0, 0.3 * wall.rib_bow, 0.0])
-        if number >= _STERNAL_RIBS:
-            last[:, 1] -= np.array([0.0, 0.1, 0.25]) * (number - 7)
         mineral = wall.cartilage * float(rng.uniform(0.6, 1.3))
-        canvas.tube(
-            bone, smooth_path(last, 4), wall.rib_radius * np.linspace(1.1, 0.6, 9), weight=mineral * density
+        radius = wall.rib_radius * np.linspace(1.0, 0.6, 9)
+        # From where the bone's round end stops: two ends on one place would make a dot.
+        end = path[-1] + radius[0] * (path[-1] - path[-2]) / np.linalg.norm(path[-1] - path[-2])
+        canvas.tube(bone, self._cartilage(end, number), radius, weight=mineral * density)
+
+    def _cartilage(self, start: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+        """float64 [9, 3]: from a rib's bony end, first on, then cranially to the sternum or the next cartilage."""
+        x, y, z = start
+        back = self.wall.cartilage_reach * (0.5 + 0.13 * number)
+        end = float(self.sternum(x - back)) + 0.1
+        if number >= _STERNAL_RIBS:
+            end -= 0.3 + 0.25 * (number - _STERNAL_RIBS)
+        drop = end - y
+        return smooth_path(
+            [start, (x - 0.05 * back, y + 0.35 * drop, 0.85 * z), (x - back, end, 0.2 * z)],
+            4,
         )
 
     def _add_sternum(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 """`canicor phantom`: folders, contact sheets and the page that builds one phantom up."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
@@ -10,6 +10,7 @@ from canicor.errors import InvalidArgument
 from canicor.phantom import folder as folders
 from canicor.phantom import sheets
 from canicor.phantom.breeds import BreedType
+from canicor.phantom.wishes import LateralView, Wishes
 from canicor.vhs import HeartSize
 
 app = typer.Typer(
@@ -34,13 +35,15 @@ def write_command(
     heart_size: Annotated[HeartSize | None, typer.Option(help="The class of all.")] = None,
     vhs_range: Annotated[tuple[float, float] | None, typer.Option(help="Lowest and highest VHS.")] = None,
     breed: Annotated[BreedType | None, typer.Option(help="How all dogs are built.")] = None,
+    view: Annotated[LateralView | None, typer.Option(help="The side that lies on the table, left or right.")] = None,
     fix: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a parameter that is not to be drawn; may be repeated.")
     ] = None,
 ) -> None:
     """Write a folder of phantoms with a dataset manifest and a line of truth for each."""
-    wishes: dict[str, Any] = {"heart_size": heart_size, "vhs_range": vhs_range, "breed": breed}
-    order = folders.Order(seed, image_format, size, wishes | {"fixed": dict(map(_assignment, fix or []))})
+    fixed = dict(map(_assignment, fix or []))
+    wishes = Wishes(heart_size=heart_size, vhs_range=vhs_range, breed=breed, view=view, fixed=fixed)
+    order = folders.Order(seed, image_format, size, wishes)
     with Progress() as progress:
         task = progress.add_task("Drawing", total=count)
         folders.write(folder, count, order, lambda: progress.advance(task))

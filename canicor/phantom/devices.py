@@ -1,4 +1,4 @@
-"""What else lies in the beam now and then: microchip, collar, leads, tube, pad."""
+"""What else lies in the beam now and then: microchip, collar, leads, tube, pad, sandbag."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ class Devices:
     leads: float = sometimes(0.1, 1.0, 4.0)  # of an electrocardiogram: how many
     tracheal_tube: float = sometimes(0.06, 0.2, 0.4)  # thickness of its wall, as a share
     pad: float = sometimes(0.12, 0.2, 1.0)  # thickness in v of soft tissue
+    sandbag: float = sometimes(0.05, 0.4, 1.2)  # on neck or limbs: thickness in v of bone, which sand is like
 
     def add(self, thorax: Thorax, canvas: Canvas, soft: Map, bone: Map, rng: np.random.Generator) -> None:
         """Adds them to the maps of soft tissue and bone."""
@@ -50,3 +51,7 @@ class Devices:
             half = rng.uniform((2.0, 1.0), (5.0, 3.0))
             angle = float(rng.uniform(-30.0, 30.0))
             canvas.block(soft, corner, (float(half[0]), float(half[1])), self.pad, angle=angle)
+        if self.sandbag:
+            middle = np.array([chest.inlet, 0.0]) + rng.uniform((-5.5, -3.5), (-2.0, 9.0))
+            angle = float(rng.uniform(40.0, 140.0))
+            canvas.block(bone, middle, (float(rng.uniform(2.5, 5.0)), 1.4), self.sandbag, angle=angle)

@@ -4,14 +4,13 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +18,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from canicor.phantom.phantom import Phantom, draw
+from canicor.phantom.wishes import Wishes
 from canicor.vhs import heart_size
 
 MANIFEST, TRUTH, IMAGES = "manifest.parquet", "truth.jsonl", "images"
@@ -52,7 +52,7 @@ class Order:
     seed: int = 0
     image_format: ImageFormat = ImageFormat.PNG
     size: tuple[int, int] | None = None
-    wishes: Mapping[str, Any] = field(default_factory=dict)
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 def write(folder: Path, count: int, order: Order, written: Callable[[], None]) -> None:
@@ -100,6 +100,7 @@ def write(folder: Path, count: int, order: Order, written: Callable[[], None]) -
                 "key_points": phantom.key_points.xy.tolist(),
                 "vhs": phantom.vhs,
                 "breed": phantom.breed,
+                "view": phantom.view,
                 "parameters": phantom.parameters,
             }
             truth.write(json.dumps(line) + "\n")
@@ -119,9 +120,7 @@ def _write_one(folder: Path, order: Order, index: int) -> tuple[str, str, Phanto
         name, content = f"{index:06}.png", _png(phantom)
     (folder / IMAGES / name).write_bytes(content)
     # The pixels stay here: between processes only the truth travels.
-    without = Phantom(
-        np.empty((0, 0), np.uint8), phantom.key_points, phantom.vhs, phantom.breed, {}, phantom.parameters
-    )
+    without = replace(phantom, pixels=np.empty((0, 0), np.uint8), masks={})
     return name, hashlib.sha256(content).hexdigest(), without
 
 
@@ -150,7 +149,7 @@ def _dicom(phantom: Phantom, seed: int, index: int, bits: int, *, inverted: bool
     data.Manufacturer = "Canicor"
     data.Modality, data.PresentationIntentType = "DX", "FOR PRESENTATION"
     data.BodyPartExamined = "CHEST"
-    data.ViewPosition = "RL" if phantom.parameters["right_lateral"] else "LL"
+    data.ViewPosition = phantom.view
     head = "H" if not phantom.parameters["mirrored"] else "T"
     data.PatientOrientation = ["T" if head == "H" else "H", "V"]
     data.ImageLaterality = "U"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from canicor.phantom.canvas import Canvas, Map
-from canicor.phantom.priors import draw_fields, normal, truncated_normal, uniform
+from canicor.phantom.priors import draw_fields, normal, sometimes, truncated_normal, uniform
 from canicor.vhs import LARGE_ABOVE, SMALL_BELOW, VERTEBRAE_SPANNED, HeartSize
 
 VHS_MEAN, VHS_SD = 9.65, 1.34
@@ -44,6 +44,9 @@ _VENTRAL_PER_VHS = 0.40 * 0.45 / VHS_SD
 _ATRIUM_FROM, _ATRIUM_FULL = 10.2, 13.2
 _ATRIUM_AT, _ATRIUM_WIDTH = 0.16, 0.11
 
+_ELLIPSE = 0.5
+"""The exponent that makes an ellipse of a silhouette, and of a cross-section."""
+
 
 def draw_vhs(probability: float, low: float = LOWEST_VHS, high: float = HIGHEST_VHS) -> float:
     """The VHS at this probability in (0, 1) of the study population's distribution cut to [low, high]."""
@@ -64,6 +67,7 @@ class Heart:
     heart_thickness: float = uniform(0.46, 0.7)  # along the ray, in widths
     heart_bluntness: float = uniform(0.5, 0.72)  # of the apex
     heart_softness: float = uniform(0.5, 0.85)  # of its border: a beating heart in its fat has no sharp one
+    effusion: float = sometimes(0.04, 0.3, 1.0)  # fluid in the pericardium: a globe with a sharp border
     left_atrium: float = uniform(0.6, 0.98)  # how far it fills the caudal waist of a very large heart
 
     @classmethod
@@ -138,7 +142,8 @@ class Heart:
         """
         base = np.clip((self.crossing_long - along) / self.crossing_long, 0.0, 1.0)
         apex = np.clip((along - self.crossing_long) / (1.0 - self.crossing_long), 0.0, 1.0)
-        return np.asarray((1.0 - base**2.4) ** 0.5 * (1.0 - apex**2) ** self.heart_bluntness)
+        bluntness = self.heart_bluntness + self.effusion * (_ELLIPSE - self.heart_bluntness)
+        return np.asarray((1.0 - base**2.4) ** 0.5 * (1.0 - apex**2) ** bluntness)
 
     @cached_property
     def outline(self) -> NDArray[np.float64]:
@@ -155,5 +160,5 @@ class Heart:
             self.heart_thickness,
             (self._cranial_width, self._caudal_width),
             self.outline,
-            power=self.heart_softness,
+            power=self.heart_softness + self.effusion * (_ELLIPSE - self.heart_softness),
         )

@@ -59,13 +59,13 @@ class Limbs:
         widths = np.array([0.35, 0.5, 0.95, 1.35, 1.5])
         blade = [at(*(joint + share * self.scapula_length * up)) for share in (0.06, 0.3, 0.55, 0.8, 0.93)]
         canvas.tube(bone, blade, widths, weight=0.075 * density)
-        canvas.tube(bone, [blade[0], at(*dorsal)], (0.1, 0.05), weight=1.6 * density)
+        canvas.tube(bone, [blade[1], at(*dorsal)], (0.12, 0.06), weight=1.6 * density)
         for edge in (-1.0, 1.0):
             border = [
                 at(*(joint + share * self.scapula_length * up + edge * width * across))
-                for share, width in ((0.1, 0.3), (0.5, 0.75), (0.97, 1.45))
+                for share, width in ((0.16, 0.34), (0.5, 0.72), (0.8, 1.25), (0.97, 1.45))
             ]
-            canvas.tube(bone, border, 0.06, weight=1.3 * density)
+            canvas.tube(bone, border, 0.06, weight=0.9 * density)
         canvas.tube(
             soft,
             [blade[0], *blade[2:], at(*(dorsal + 0.6 * up))],
@@ -76,7 +76,7 @@ class Limbs:
 
         down = _heading(self.humerus_angle + turns[1])
         elbow = joint + self.humerus_length * down
-        canvas.block(bone, at(*(joint + 0.25 * down)), (1.6 * radius, 1.3 * radius), 0.28 * density, power=2)
+        canvas.block(bone, at(*(joint + 0.25 * down)), (1.5 * radius, 1.3 * radius), 0.12 * density, power=2)
         shaft = [
             at(*(joint + share * self.humerus_length * down + bow * across))
             for share, bow in ((0.05, 0.0), (0.3, 0.12), (0.6, 0.1), (0.9, 0.0), (1.0, 0.0))
@@ -92,7 +92,7 @@ class Limbs:
         )
         fore = _heading(self.humerus_angle + self.elbow_turn + turns[1] + turns[2])
         wrist = elbow + 1.02 * self.humerus_length * fore
-        canvas.block(bone, at(*elbow), (1.35 * radius, 1.0 * radius), 0.25 * density, power=2)
+        canvas.block(bone, at(*elbow), (1.35 * radius, 1.0 * radius), 0.12 * density, power=2)
         beside = np.array([-fore[1], fore[0]])
         canvas.tube(bone, [at(*elbow), at(*wrist)], radius * np.array([0.8, 0.7]), weight=density, marrow=0.6)
         ulna = [

@@ -16,7 +16,7 @@ class Lungs:
     """Lengths in v, angles in degrees, shares of 1 (by eye on laterals)."""
 
     lung_air: float = uniform(0.55, 0.82)  # share of air in the lung
-    lung_texture: float = uniform(0.01, 0.045)
+    lung_texture: float = uniform(0.005, 0.03)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.36, 0.06, 0.24, 0.52)
     bifurcation: float = uniform(0.1, 1.1)  # its length along the spine
@@ -99,12 +99,12 @@ class Thorax:
             turn = np.radians(rng.uniform(-12.0, 34.0))
             along = np.array([np.cos(turn), np.sin(turn), 0.9 * side])
             bronchus = np.array([start[0] - 0.1, start[1], 0.0]) + np.array([0.0, 0.7, 1.5])[:, None] * along
-            canvas.tube(gas, bronchus, radius * np.array([0.72, 0.55, 0.3]), weight=0.8)
+            canvas.tube(gas, bronchus, radius * np.array([0.72, 0.55, 0.3]), weight=0.45)
         # The cranial lobes' bronchi are seen end-on.
         for _ in range(2):
             spot = start + rng.normal((-0.15, 0.2), (0.3, 0.2))
-            size = float(rng.uniform(0.4, 0.75)) * radius
-            canvas.block(gas, spot, (size, size), 0.7, power=2)
+            size = float(rng.uniform(0.4, 0.7)) * radius
+            canvas.block(gas, spot, (size, size), float(rng.uniform(0.1, 0.6)), power=2)
         return gas
 
     def _add_mediastinum(self, canvas: Canvas, solid: Map) -> None:

@@ -1,24 +1,23 @@
 """Draws one phantom: dog, framing, projection, exposure, presentation."""
 
 import hashlib
-import math
 import operator
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canicor.errors import InvalidArgument
 from canicor.phantom.beam import Beam
-from canicor.phantom.breeds import SHARES, BreedType
+from canicor.phantom.breeds import BreedType
 from canicor.phantom.canvas import Canvas
 from canicor.phantom.dog import Dog, Stream, Tissue
 from canicor.phantom.exposure import Exposure, expose
-from canicor.phantom.heart import BANDS, HIGHEST_VHS, LOWEST_VHS, draw_vhs
 from canicor.phantom.presentation import Pixels, Presentation, clear_of, present
 from canicor.phantom.priors import asked_for, drawn, names_of, normal
-from canicor.vhs import VERTEBRAE_SPANNED, HeartSize, KeyPoints, measure
+from canicor.phantom.wishes import LateralView, Wishes, wished_breed, wished_parameters, wished_vhs
+from canicor.vhs import VERTEBRAE_SPANNED, KeyPoints, measure
 
 _SHORTEST_SIDE, _LONGEST_SIDE = 64, 4096
 _FEWEST_BITS, _MOST_BITS = 8, 16
@@ -38,6 +37,12 @@ class Framing:
     crop: float = asked_for()  # how far the dog is moved out of the film, as a share of its size: a fault
 
 
+_PARAMETERS = {
+    *Dog.parameter_names(),
+    *(name for kind in (Framing, Exposure, Presentation) for name in names_of(kind)),
+}
+
+
 @dataclass(frozen=True)
 class Phantom:
     """A synthetic radiograph and the truth about it.
@@ -47,6 +52,7 @@ class Phantom:
         key_points: In pixels of this image.
         vhs: What `canicor.vhs.measure` says of the key points.
         breed: How the dog is built.
+        view: Which side lay on the table.
         masks: bool [height, width]: where "heart", "lungs" and "dog" are on the film, whatever hides them.
         parameters: Every parameter drawn, by name: lengths of the anatomy in vertebral units, angles in degrees.
     """
@@ -55,6 +61,7 @@ class Phantom:
     key_points: KeyPoints
     vhs: float
     breed: BreedType
+    view: LateralView
     masks: dict[str, NDArray[np.bool_]]
     parameters: dict[str, float]
 
@@ -98,21 +105,12 @@ class Examination:
             points[:, 0] = self.beam.width - 1 - points[:, 0]
             masks = {name: np.ascontiguousarray(mask[:, ::-1]) for name, mask in masks.items()}
         key_points = KeyPoints.from_array(points)
-        return Phantom(pixels, key_points, measure(key_points).vhs, self.dog.breed, masks, self.parameters)
+        vhs, view = measure(key_points).vhs, LateralView.RIGHT if self.dog.table.right_lateral else LateralView.LEFT
+        return Phantom(pixels, key_points, vhs, self.dog.breed, view, masks, self.parameters)
 
 
 def draw(
-    seed: int,
-    index: int,
-    *,
-    vhs: float | None = None,
-    heart_size: HeartSize | None = None,
-    vhs_range: tuple[float, float] | None = None,
-    breed: BreedType | None = None,
-    fixed: Mapping[str, float] | None = None,
-    width: int = 512,
-    height: int = 400,
-    bits: int = 8,
+    seed: int, index: int, *, width: int = 512, height: int = 400, bits: int = 8, **wishes: Unpack[Wishes]
 ) -> Phantom:
     """Draws phantom `index` of the batch `seed`; the same arguments give the same bytes, in any order or process.
 
@@ -121,52 +119,26 @@ def draw(
     Args:
         seed: Of the batch, 0 to 2^64 - 1.
         index: Of the phantom in the batch, 0 to 2^64 - 1.
-        vhs: The VHS wanted, 4 to 20 vertebrae. Without it and the next two, drawn from the study population.
-        heart_size: The class wanted: VHS from the study population within the class.
-        vhs_range: The lowest and highest VHS wanted, drawn evenly between.
-        breed: How the dog is built; without it, drawn.
-        fixed: Values of parameters that are not to be drawn, by the names that `Phantom.parameters` has.
         width: Of the image in pixels, 64 to 4096.
         height: Of the image in pixels, 64 to 4096.
         bits: Of a pixel, 8 to 16.
+        wishes: What is not to be drawn.
 
     Raises:
-        InvalidArgument: A number is out of range, a name is unknown, or more than one of `vhs`, `heart_size`,
-            `vhs_range` is given.
+        InvalidArgument: A number is out of range, a name is unknown, or wishes exclude each other.
     """
     _check_integer("bits", bits, _FEWEST_BITS, _MOST_BITS)
-    examination = examine(
-        seed,
-        index,
-        vhs=vhs,
-        heart_size=heart_size,
-        vhs_range=vhs_range,
-        breed=breed,
-        fixed=fixed,
-        width=width,
-        height=height,
-    )
-    return examination.take(bits)
+    return examine(seed, index, width=width, height=height, **wishes).take(bits)
 
 
 def examine(
-    seed: int,
-    index: int,
-    *,
-    vhs: float | None = None,
-    heart_size: HeartSize | None = None,
-    vhs_range: tuple[float, float] | None = None,
-    breed: BreedType | None = None,
-    fixed: Mapping[str, float] | None = None,
-    width: int = 512,
-    height: int = 400,
+    seed: int, index: int, *, width: int = 512, height: int = 400, **wishes: Unpack[Wishes]
 ) -> Examination:
     """The dog and the conditions of which `draw` takes the film. Arguments and errors as there."""
     for field, number in (("width", width), ("height", height)):
         _check_integer(field, number, _SHORTEST_SIDE, _LONGEST_SIDE)
-    fixed = _checked_parameters(fixed or {})
-    dog = draw_dog(seed, index, vhs=vhs, heart_size=heart_size, vhs_range=vhs_range, breed=breed, fixed=fixed)
-    stream = _streams(seed, index)
+    dog = draw_dog(seed, index, **wishes)
+    stream, fixed = _streams(seed, index), wished_parameters(wishes, _PARAMETERS)
     framing = drawn(Framing, stream("framing"), fixed=fixed)
     exposure = drawn(Exposure, stream("exposure"), fixed=fixed)
     presentation = drawn(Presentation, stream("presentation"), fixed=fixed)
@@ -177,25 +149,14 @@ def examine(
     return Examination(dog, framing, exposure, presentation, beam, stream)
 
 
-def draw_dog(
-    seed: int,
-    index: int,
-    *,
-    vhs: float | None = None,
-    heart_size: HeartSize | None = None,
-    vhs_range: tuple[float, float] | None = None,
-    breed: BreedType | None = None,
-    fixed: Mapping[str, float] | None = None,
-) -> Dog:
+def draw_dog(seed: int, index: int, **wishes: Unpack[Wishes]) -> Dog:
     """The dog that `draw` would show, without the picture: fast. Arguments and errors as there."""
     for field, number in (("seed", seed), ("index", index)):
         _check_integer(field, number, 0, _LARGEST_WORD)
+    fixed = wished_parameters(wishes, _PARAMETERS)
     stream = _streams(seed, index)
     size, kind = stream("dog").random(2)
-    wanted = _wanted_vhs(float(size), vhs, heart_size, vhs_range)
-    return Dog.draw(
-        stream, wanted, _checked_breed(breed) if breed is not None else _drawn_breed(kind), fixed or {}
-    )
+    return Dog.draw(stream, wished_vhs(wishes, float(size)), wished_breed(wishes, float(kind)), fixed)
 
 
 def beam_of(dog: Dog, framing: Framing, width: int, height: int) -> Beam:
@@ -231,87 +192,6 @@ def _streams(seed: int, index: int) -> Stream:
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, word]))
 
     return stream
-
-
-def _drawn_breed(probability: float) -> BreedType:
-    for breed, share in SHARES.items():
-        probability -= share
-        if probability < 0.0:
-            return breed
-    return BreedType.AVERAGE
-
-
-def _wanted_vhs(
-    probability: float,
-    vhs: float | None,
-    heart_size: HeartSize | None,
-    vhs_range: tuple[float, float] | None,
-) -> float:
-    wishes = {"vhs": vhs, "heart_size": heart_size, "vhs_range": vhs_range}
-    given = [name for name, value in wishes.items() if value is not None]
-    if len(given) > 1:
-        raise InvalidArgument(
-            f"Give at most one of vhs, heart_size and vhs_range, not {' and '.join(given)}.",
-            reason="CONFLICTING_VHS",
-            field=given[1],
-        )
-    if vhs is not None:
-        return _checked_vhs("vhs", vhs)
-    if heart_size is not None:
-        return draw_vhs(probability, *BANDS[_checked_class(heart_size)])
-    if vhs_range is None:
-        return draw_vhs(probability)
-    low, high = (_checked_vhs("vhs_range", end) for end in vhs_range)
-    if low >= high:
-        raise InvalidArgument(
-            f"A VHS range runs from low to high, not {low} to {high}.", reason="EMPTY_VHS_RANGE", field="vhs_range"
-        )
-    return low + probability * (high - low)
-
-
-def _checked_vhs(field: str, vhs: float) -> float:
-    if not (math.isfinite(vhs) and LOWEST_VHS <= vhs <= HIGHEST_VHS):
-        raise InvalidArgument(
-            f"A VHS lies between {LOWEST_VHS:g} and {HIGHEST_VHS:g} vertebrae, not at {vhs}.",
-            reason="VHS_OUT_OF_RANGE",
-            field=field,
-        )
-    return float(vhs)
-
-
-def _checked_class(heart_size: str) -> HeartSize:
-    try:
-        return HeartSize(heart_size)
-    except ValueError as error:
-        raise InvalidArgument(
-            f"A heart size is one of {', '.join(HeartSize)}, not {heart_size}.",
-            reason="UNKNOWN_HEART_SIZE",
-            field="heart_size",
-        ) from error
-
-
-def _checked_breed(breed: str) -> BreedType:
-    try:
-        return BreedType(breed)
-    except ValueError as error:
-        raise InvalidArgument(
-            f"A breed type is one of {', '.join(BreedType)}, not {breed}.", reason="UNKNOWN_BREED", field="breed"
-        ) from error
-
-
-def _checked_parameters(fixed: Mapping[str, float]) -> dict[str, float]:
-    known = {
-        *Dog.parameter_names(),
-        *(name for kind in (Framing, Exposure, Presentation) for name in names_of(kind)),
-    }
-    for name, value in fixed.items():
-        if name not in known:
-            raise InvalidArgument(f"A phantom has no parameter {name}.", reason="UNKNOWN_PARAMETER", field="fixed")
-        if not math.isfinite(value):
-            raise InvalidArgument(
-                f"The parameter {name} is a finite number, not {value}.", reason="NOT_FINITE", field="fixed"
-            )
-    return {name: float(value) for name, value in fixed.items()}
 
 
 def _check_integer(field: str, number: int, low: int, high: int) -> None:

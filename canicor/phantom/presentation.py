@@ -32,6 +32,7 @@ class Presentation:
     edge_enhancement: float = uniform(0.0, 1.3)  # at some pixels
     darkest: float = uniform(0.1, 2.0)  # percentile of the dog that is shown black
     brightest: float = uniform(96.5, 99.9)  # and white
+    overexposed: float = sometimes(0.05, 2.0, 14.0)  # percent of the dog that is black beyond these
     gamma: float = normal(1.0, 0.22, 0.6, 1.7)
     s_curve: float = uniform(-0.3, 0.5)
     lung_grey: float = uniform(0.0, 0.3)  # what black becomes inside the dog
@@ -113,7 +114,7 @@ def _greys(density: Map, exposed: NDArray[np.bool_], shown: Presentation) -> Map
     detail += np.float32(shown.local_contrast) * (density - smooth(density, max(1, side // 14)))
     detail += np.float32(shown.edge_enhancement) * (density - smooth(density, max(1, side // 100)))
     sample = detail[::4, ::4][dog[::4, ::4]]
-    low, high = np.percentile(sample, (shown.darkest, shown.brightest)) if sample.size else (0.0, 1.0)
+    low, high = np.percentile(sample, (shown.darkest + shown.overexposed, shown.brightest)) if sample.size else (0.0, 1.0)
     detail -= np.float32(low)
     detail *= np.float32(1.0 / max(high - low, 1e-3))
     grey: Map = np.clip(detail, 0.0, 1.0, out=detail) ** np.float32(shown.gamma)

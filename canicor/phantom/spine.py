@@ -17,8 +17,8 @@ THORACIC = 13
 _FIRST_LUMBAR = FIRST_THORACIC + THORACIC
 _LUMBAR, _CERVICAL = 6, 6  # C2 to C7: the atlas merges with the skull
 
-# In v (by eye on laterals): neck and loin have longer vertebrae than the mid-thoracic ruler.
-_CERVICAL_LENGTH, _LUMBAR_LENGTH = 1.3, 1.2
+# The neck's vertebrae from C7 up, as shares of the longest (by eye on laterals): the last one is short.
+_CERVICAL_SHARES = np.array([0.78, 0.88, 0.95, 1.0, 1.05, 1.25])
 # How the neck's bend is shared out, from C7 up: where it begins low, and where it begins high.
 _LOW_BEND = np.array([0.3, 0.28, 0.2, 0.12, 0.06, 0.04])
 _HIGH_BEND = np.array([0.02, 0.16, 0.28, 0.26, 0.17, 0.11])
@@ -37,15 +37,20 @@ class Spine:
     neck_turn: float = normal(44.0, 24.0, -10.0, 95.0)  # of the neck upward from the thoracic spine
     neck_start: float = uniform(0.0, 1.0)  # how far up it begins
     vertebra_growth: float = normal(0.015, 0.012, -0.015, 0.045)  # of each thoracic vertebra over the last
+    cervical_length: float = normal(1.3, 0.08, 1.1, 1.5)  # of the longest but C2
+    lumbar_length: float = normal(1.2, 0.07, 1.0, 1.4)
     lumbar_bend: float = uniform(-0.005, 0.03)
-    body_height: float = normal(0.64, 0.06, 0.5, 0.78)
-    reading_height: float = uniform(0.05, 0.4)  # of E and F above the bodies' ventral corners
-    body_depth: float = uniform(0.5, 0.85)
-    disc: float = uniform(0.07, 0.14)
+    body_height: float = normal(0.66, 0.06, 0.5, 0.8)
+    reading_height: float = uniform(0.1, 0.5)  # of E and F above the bodies' ventral corners
+    body_depth: float = uniform(0.4, 0.7)
+    disc: float = uniform(0.06, 0.13)
+    endplates: float = uniform(0.3, 0.9)  # how much denser the ends' compact rims are
+    canal: float = uniform(0.26, 0.38)  # its height
     bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
     process_length: float = normal(2.5, 0.35, 1.7, 3.3)  # of the longest spinous processes
     process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
-    process_width: float = uniform(0.17, 0.27)
+    process_width: float = uniform(0.13, 0.22)
+    process_depth: float = uniform(0.2, 0.45)  # across, as a share of their width
 
     def ventral_border(self, x: ArrayLike) -> NDArray[np.float64]:
         """The y of the bodies' ventral border from T1 caudally: through E and F, level again in the loin."""
@@ -60,13 +65,14 @@ class Spine:
         """float64 [n, 2]: the ventral borders at the vertebrae's cranial edges, C2 first, and the last's end."""
         thoracic = np.arange(FIRST_THORACIC, _FIRST_LUMBAR)
         lengths = 1.0 + self.vertebra_growth * (thoracic + 0.5 - 0.5 * VERTEBRAE_SPANNED)
-        edges = np.concatenate([[0.0], np.cumsum(np.concatenate([lengths, np.full(_LUMBAR, _LUMBAR_LENGTH)]))])
+        edges = np.concatenate([[0.0], np.cumsum([*lengths, *[self.lumbar_length] * _LUMBAR])])
         caudal = edges - edges[-FIRST_THORACIC]
         chest = np.stack([caudal, self.ventral_border(caudal)], axis=1)
         tangent = chest[1] - chest[0]
         shares = _LOW_BEND + self.neck_start * (_HIGH_BEND - _LOW_BEND)
         heading = np.arctan2(tangent[1], tangent[0]) + np.radians(self.neck_turn) * np.cumsum(shares)
-        steps = -_CERVICAL_LENGTH * np.stack([np.cos(heading), np.sin(heading)], axis=1)
+        lengths = self.cervical_length * _CERVICAL_SHARES
+        steps = -lengths[:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=1)
         neck = chest[0] + np.cumsum(steps, axis=0)
         return np.concatenate([neck[::-1], chest])
 
@@ -83,7 +89,7 @@ class Spine:
 
     def process_reach(self, x: ArrayLike) -> NDArray[np.float64]:
         """How far the spinous processes reach above the bodies' ventral border at x, in v."""
-        return self.body_height + 0.45 + self._process_length(np.asarray(x, dtype=np.float64) - FIRST_THORACIC)
+        return self.body_height + self.canal + 0.1 + self._process_length(np.asarray(x, dtype=np.float64) - FIRST_THORACIC)
 
     def _process_length(self, number: ArrayLike) -> NDArray[np.float64]:
         """Longest on T2 to T4, shorter to T11, stout on the loin."""
@@ -132,33 +138,38 @@ class _Vertebra:
         density = self.spine.bone_density * float(self.rng.uniform(0.88, 1.12))
         depth = self.spine.body_depth * density
         cervical, lumbar = self.number < 0, self.number >= THORACIC
-        half = (0.5 * self._length, 0.47 * height)
-        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.48 * depth, angle=self._angle)
+        half = (0.53 * self._length, 0.5 * height)
+        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.75 * depth, angle=self._angle)
         # The compact rims: E and F lie on the endplates' ventral corners. Off the central ray the two sides part.
-        for side in (-0.32, 0.32):
-            for share in (0.035, 0.965):
-                rim = [self._at(share, -0.02, side), self._at(share, height, side)]
-                canvas.tube(bone, rim, 0.05, weight=0.8 * depth)
-        waist = float(self.rng.uniform(0.03, 0.09))
-        ventral = [self._at(0.0, -0.01), self._at(0.5, waist), self._at(1.0, -0.01)]
-        canvas.tube(bone, ventral, 0.045, weight=2.2 * depth)
-        dorsal = [self._at(0.0, height), self._at(0.5, height - 0.03), self._at(1.0, height)]
-        canvas.tube(bone, dorsal, 0.045, weight=1.6 * depth)
-        # Over the canal: the laminae, and the articular processes that overlap the next vertebra's.
-        roof = height + 0.36
+        rim = self.spine.endplates * depth
         for side in (-0.3, 0.3):
-            lamina = [
-                self._at(-0.12, roof - 0.02, side),
-                self._at(0.6, roof + 0.1, side),
-                self._at(1.1, roof - 0.05, side),
-            ]
-            canvas.tube(bone, lamina, (0.1, 0.13, 0.09), weight=0.6 * density)
-            pedicle = [self._at(0.2, height - 0.05, side), self._at(0.22, roof, side)]
-            canvas.tube(bone, pedicle, 0.15, weight=0.42 * density)
-            joint = self._at(float(self.rng.normal(0.0, 0.06)), roof + float(self.rng.normal(0.0, 0.05)), side)
-            canvas.block(bone, joint, (0.22, 0.16), 0.3 * density, angle=self._angle + 30.0, power=2)
+            for share in (0.035, 0.965):
+                edge = [self._at(share, -0.02, side), self._at(share, height, side)]
+                canvas.tube(bone, edge, 0.05, weight=rim)
+        waist = float(self.rng.uniform(0.04, 0.11))
+        ventral = [self._at(0.0, -0.01), self._at(0.5, waist), self._at(1.0, -0.01)]
+        canvas.tube(bone, ventral, 0.05, weight=2.0 * depth)
+        self._add_arch(height, density)
+        for side in (-0.3, 0.3):
             self._transverse_process(side, height, density, cervical, lumbar)
-        self._spinous_process(roof, density, cervical)
+        self._spinous_process(height + self.spine.canal, density, cervical)
+
+    def _add_arch(self, height: float, density: float) -> None:
+        """Round the canal: pedicles, between which the nerves leave, laminae, and joints that overlap the next's."""
+        canvas, bone, canal = self.canvas, self.bone, self.spine.canal
+        roof = height + canal
+        for side in (-0.3, 0.3):
+            # Under the next one's joint the foramen is left, by the caudal third.
+            pedicle = self._at(0.36, height + 0.45 * canal, side)
+            canvas.block(bone, pedicle, (0.34 * self._length, 0.62 * canal), 0.26 * density, angle=self._angle)
+            lamina = [
+                self._at(-0.1, roof + 0.02, side),
+                self._at(0.5, roof + 0.12, 0.6 * side),
+                self._at(1.1, roof + 0.02, side),
+            ]
+            canvas.tube(bone, lamina, (0.1, 0.12, 0.1), weight=0.6 * density)
+            joint = self._at(*self.rng.normal((0.02, roof + 0.02), (0.05, 0.04)), side)
+            canvas.block(bone, joint, (0.24, 0.13), 0.32 * density, angle=self._angle + 25.0, power=2)
 
     def _transverse_process(
         self, side: float, height: float, density: float, cervical: bool, lumbar: bool
@@ -172,8 +183,9 @@ class _Vertebra:
             wing = [self._at(0.2, 0.45 * height, 2.0 * side), self._at(0.8, 0.1, 2.4 * side)]
             self.canvas.tube(self.bone, wing, (0.16, 0.22), weight=0.7 * density)
         else:
-            knob = self._at(0.1, height + 0.12, 2.6 * side)
-            self.canvas.block(self.bone, knob, (0.2, 0.2), 0.2 * density, power=2)
+            # Thick and short, with the rib's tubercle on it.
+            knob = self._at(0.3, height + 0.6 * self.spine.canal, 2.4 * side)
+            self.canvas.block(self.bone, knob, (0.2, 0.17), 0.4 * density, power=2)
 
     def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
         spine = self.spine
@@ -189,4 +201,5 @@ class _Vertebra:
         ]
         if cervical:
             width *= 0.8
-        self.canvas.tube(self.bone, path, (1.2 * width, width, 1.15 * width), weight=0.4 * density, marrow=0.6)
+        radius = (1.35 * width, width, 1.1 * width)
+        self.canvas.tube(self.bone, path, radius, weight=spine.process_depth * density, marrow=0.35)

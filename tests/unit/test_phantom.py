@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from canicor.errors import InvalidArgument
-from canicor.phantom import BreedType, draw
+from canicor.phantom import BreedType, LateralView, draw
 from canicor.phantom.canvas import Canvas
 from canicor.phantom.dog import Tissue
 from canicor.phantom.exposure import expose
@@ -181,6 +181,41 @@ def test_a_fixed_parameter_leaves_the_others_alone():
     assert {name for name in changed if not name.endswith("_border")} == {"roll", "axis_angle"}
 
 
+@pytest.mark.parametrize("wanted", LateralView)
+def test_a_view_is_drawn_and_a_wish_is_kept(wanted):
+    views = [draw(7, index, view=wanted, width=64, height=64).view for index in range(6)]
+    assert set(views) == {wanted}
+    assert {draw(7, index, width=64, height=64).view for index in range(12)} == set(LateralView)
+
+
+def test_fluid_round_the_heart_makes_it_a_globe_with_a_sharp_border():
+    def profile(effusion):
+        examination = examine(7, 4, vhs=10.0, width=512, height=512, fixed={"effusion": effusion})
+        canvas, heart = Canvas(examination.beam), examination.dog.heart
+        thickness = canvas.blank()
+        heart.add(canvas, thickness)
+        c, d = canvas.beam.to_pixels(heart.key_points())[2:4]
+        line = c + np.linspace(0.0, 1.0, 200)[:, None] * (d - c)
+        chord = thickness[tuple(np.round(line[:, ::-1]).astype(int).T)]
+        return (thickness > 0).sum(), chord[20] / chord.max()
+
+    (area, border), (globe, sharp) = profile(0.0), profile(1.0)
+    assert globe > area
+    assert sharp > border
+
+
+def test_faults_of_exposure_are_seen():
+    def film(**fixed):
+        plain = {"overexposed": 0.0, "underexposed": 0.0, "jpeg_quality": 0.0, "screen": 0.0, "lung_grey": 0.0}
+        return draw(7, 5, fixed=plain | fixed, width=256, height=200)
+
+    good, black, noisy = film(), film(overexposed=12.0), film(underexposed=1.3)
+    inside = good.masks["lungs"]
+    assert (black.pixels[inside] == 0).sum() > 2 * (good.pixels[inside] == 0).sum()
+    coarse, fine = (np.abs(np.diff(one.pixels.astype(int), axis=1)).mean() for one in (noisy, good))
+    assert coarse > 1.2 * fine
+
+
 def test_a_crop_moves_points_out_of_the_film_only_where_asked():
     cropped = draw(7, 1, fixed={"crop": 0.4}, **SMALL_IMAGE)
     assert cropped.key_points.outside(160, 128)
@@ -347,6 +382,7 @@ def test_parameters_are_named_numbers(films):
         ({"bits": 7}, "bits"),
         ({"bits": 17}, "bits"),
         ({"breed": "poodle"}, "breed"),
+        ({"view": "VD"}, "view"),
         ({"fixed": {"no such thing": 1.0}}, "fixed"),
         ({"fixed": {"fat": float("nan")}}, "fixed"),
         ({"vhs": 3.99}, "vhs"),

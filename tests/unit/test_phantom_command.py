@@ -43,6 +43,7 @@ def test_a_folder_has_images_manifest_and_truth(tmp_path):
         assert line["key_points"] == drawn.key_points.xy.tolist()
         assert line["parameters"] == drawn.parameters
         assert line["breed"] == drawn.breed
+        assert line["view"] == drawn.view
         assert line["vhs"] == row.vhs == drawn.vhs
 
 
