@@ -39,9 +39,10 @@ class ChestWall:
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
     rib_bow: float = uniform(0.2, 0.85)
     rib_radius: float = uniform(0.115, 0.175)
-    bony_share: float = uniform(0.64, 0.74)  # of a sternal rib's arc
+    bony_share: float = uniform(0.6, 0.72)  # of a sternal rib's arc
+    rib_density: float = uniform(0.75, 1.1)  # to the skeleton's
     rib_marrow: float = uniform(0.65, 0.85)
-    cartilage: float = uniform(0.15, 0.9)  # its mineral, as a share of bone
+    cartilage: float = uniform(0.1, 0.7)  # its mineral, as a share of bone
     cartilage_reach: float = uniform(0.7, 1.6)  # cranially, of the third rib's
     sternebra_height: float = uniform(0.17, 0.27)
     calcified: float = sometimes(0.12, 0.2, 0.6)  # costochondral joints of old dogs
@@ -143,8 +144,8 @@ class Chest:
         path = place(angles)
         radius = wall.rib_radius * np.linspace(0.8, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
         radius[0] *= 1.5
-        density = self.spine.bone_density
-        canvas.tube(bone, path, radius, weight=0.95 * density, marrow=wall.rib_marrow)
+        density = wall.rib_density * self.spine.bone_density
+        canvas.tube(bone, path, radius, weight=density, marrow=wall.rib_marrow)
         if wall.calcified:
             canvas.block(bone, path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
         mineral = wall.cartilage * float(rng.uniform(0.6, 1.3))
@@ -162,7 +163,7 @@ class Chest:
             end -= 0.3 + 0.25 * (number - _STERNAL_RIBS)
         drop = end - y
         return smooth_path(
-            [start, (x - 0.05 * back, y + 0.35 * drop, 0.85 * z), (x - back, end, 0.2 * z)],
+            [start, (x - 0.15 * back, y + 0.55 * drop, 0.75 * z), (x - back, end, 0.2 * z)],
             4,
         )
 

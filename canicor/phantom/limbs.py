@@ -21,12 +21,12 @@ class Limbs:
     shoulder_ventral: float = normal(2.3, 0.9, 0.0, 4.6)  # from the spine
     scapula_angle: float = normal(-62.0, 10.0, -95.0, -35.0)
     scapula_length: float = normal(5.4, 0.5, 4.2, 6.6)
-    humerus_angle: float = normal(122.0, 20.0, 66.0, 172.0)  # 90 is ventral, 180 cranial
+    humerus_angle: float = normal(114.0, 22.0, 60.0, 172.0)  # 90 is ventral, 180 cranial
     humerus_length: float = normal(5.6, 0.5, 4.4, 6.8)
     elbow_turn: float = normal(28.0, 24.0, -20.0, 95.0)  # of the forearm, cranially
     apart: float = uniform(0.1, 1.5)  # how much the two limbs' places differ
     limb_radius: float = normal(0.36, 0.05, 0.26, 0.5)
-    limb_flesh: float = normal(1.7, 0.3, 1.0, 2.6)  # radius of the muscles at the shoulder
+    limb_flesh: float = normal(2.1, 0.35, 1.2, 3.0)  # radius of the muscles at the shoulder
     shoulder_flesh: float = uniform(0.25, 0.7)  # thickness over the scapula as a share of its width
 
     def add(self, chest: Chest, canvas: Canvas, soft: Map, bone: Map, rng: np.random.Generator) -> None:

@@ -16,9 +16,9 @@ class Lungs:
     """Lengths in v, angles in degrees, shares of 1 (by eye on laterals)."""
 
     lung_air: float = uniform(0.55, 0.82)  # share of air in the lung
-    lung_texture: float = uniform(0.005, 0.03)
+    lung_texture: float = uniform(0.0, 0.02)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
-    trachea_radius: float = normal(0.36, 0.06, 0.24, 0.52)
+    trachea_radius: float = normal(0.33, 0.06, 0.22, 0.5)
     bifurcation: float = uniform(0.1, 1.1)  # its length along the spine
     trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
     mediastinum: float = uniform(0.4, 1.9)  # thickness of the cranial mediastinum along the ray
@@ -72,7 +72,7 @@ class Thorax:
         lung = np.maximum(cavity - solid, 0.0)
         share = 1.0 + np.float32(lungs.lung_texture) * canvas.texture(rng, 0.15)
         share += np.float32(lungs.lung_texture) * canvas.texture(rng, 0.6)
-        lost = np.float32(lungs.interstitial) * (1.0 + np.float32(0.3) * canvas.texture(rng, 0.2))
+        lost = np.float32(lungs.interstitial) * (1.0 + np.float32(0.15) * canvas.texture(rng, 0.2))
         patches, at = canvas.texture(rng, 2.2), float(rng.uniform(0.3, 1.2))
         if lungs.alveolar:
             lost = lost + np.float32(lungs.alveolar) * np.clip((patches - np.float32(at)) * 2.0, 0.0, 1.0)
@@ -93,7 +93,7 @@ class Thorax:
         path = self.trachea
         taper = radius * (1.0 + 0.12 * np.sin(np.linspace(0.0, 5.0, len(path)) + rng.uniform(0.0, 6.0)))
         taper[0] = radius
-        canvas.tube(gas, path, taper, weight=0.95)
+        canvas.tube(gas, path, taper, weight=0.85)
         start = path[0]
         for side in (-1.0, 1.0):
             turn = np.radians(rng.uniform(-12.0, 34.0))

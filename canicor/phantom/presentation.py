@@ -33,14 +33,14 @@ class Presentation:
     darkest: float = uniform(0.1, 2.0)  # percentile of the dog that is shown black
     brightest: float = uniform(96.5, 99.9)  # and white
     overexposed: float = sometimes(0.05, 2.0, 14.0)  # percent of the dog that is black beyond these
-    gamma: float = normal(1.0, 0.22, 0.6, 1.7)
+    gamma: float = normal(1.08, 0.22, 0.6, 1.7)
     s_curve: float = uniform(-0.3, 0.5)
     lung_grey: float = uniform(0.0, 0.3)  # what black becomes inside the dog
     brightness: float = normal(0.86, 0.07, 0.62, 1.0)  # what white becomes
     bare_film: float = sometimes(0.65, 0.01, 0.2)  # grey of the film beside the dog
     # The collimator's borders.
-    left_border: float = sometimes(0.35, 0.004, 0.08)
-    right_border: float = sometimes(0.6, 0.004, 0.14)
+    left_border: float = sometimes(0.25, 0.004, 0.08)
+    right_border: float = sometimes(0.45, 0.004, 0.12)
     upper_border: float = sometimes(0.4, 0.004, 0.08)
     lower_border: float = sometimes(0.35, 0.004, 0.18)
     border_turn: float = normal(0.0, 1.6, -7.0, 7.0)  # in degrees

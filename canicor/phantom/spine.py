@@ -33,7 +33,8 @@ class Spine:
     """Lengths in v, angles in degrees. The rise follows ../shared's figure of 58 dogs, the rest is by eye."""
 
     spine_rise: float = normal(17.5, 7.9, -4.0, 38.0)  # caudally, in the image
-    spine_arch: float = normal(0.02, 0.05, -0.1, 0.14)
+    spine_arch: float = normal(0.0, 0.035, -0.1, 0.1)  # dorsally, between E and F
+    spine_sway: float = normal(0.004, 0.003, -0.003, 0.012)  # neck and loin to either side of the line through E, F
     neck_turn: float = normal(44.0, 24.0, -10.0, 95.0)  # of the neck upward from the thoracic spine
     neck_start: float = uniform(0.0, 1.0)  # how far up it begins
     vertebra_growth: float = normal(0.015, 0.012, -0.015, 0.045)  # of each thoracic vertebra over the last
@@ -42,23 +43,27 @@ class Spine:
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.66, 0.06, 0.5, 0.8)
     reading_height: float = uniform(0.1, 0.5)  # of E and F above the bodies' ventral corners
-    body_depth: float = uniform(0.4, 0.7)
+    body_depth: float = uniform(0.15, 0.5)
     disc: float = uniform(0.06, 0.13)
     endplates: float = uniform(0.3, 0.9)  # how much denser the ends' compact rims are
     canal: float = uniform(0.26, 0.38)  # its height
     bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
     process_length: float = normal(2.5, 0.35, 1.7, 3.3)  # of the longest spinous processes
     process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
-    process_width: float = uniform(0.13, 0.22)
-    process_depth: float = uniform(0.2, 0.45)  # across, as a share of their width
+    process_width: float = uniform(0.11, 0.19)
+    process_depth: float = uniform(0.35, 0.85)  # across, as a share of their width
 
     def ventral_border(self, x: ArrayLike) -> NDArray[np.float64]:
-        """The y of the bodies' ventral border from T1 caudally: through E and F, level again in the loin."""
+        """The y of the bodies' ventral border from T1 caudally: through E and F, bent again in the loin."""
         x = np.asarray(x, dtype=np.float64)
         chest = np.clip(x, FIRST_THORACIC, 9.0)
-        # A parabola through E and F, and its tangents beyond the chest.
+        # A parabola and a cubic through E and F, and their tangents beyond the chest.
         arch = chest * (chest - VERTEBRAE_SPANNED) + (2.0 * chest - VERTEBRAE_SPANNED) * (x - chest)
-        return np.asarray(self.spine_arch / 3.0 * arch + self.lumbar_bend * np.maximum(x - 7.0, 0.0) ** 2)
+        half = 0.5 * VERTEBRAE_SPANNED
+        at = chest - half
+        sway = at * (at**2 - half**2) + (3.0 * at**2 - half**2) * (x - chest)
+        bend = self.lumbar_bend * np.maximum(x - 7.0, 0.0) ** 2
+        return np.asarray(self.spine_arch / 3.0 * arch + self.spine_sway * sway + bend)
 
     @cached_property
     def joints(self) -> NDArray[np.float64]:

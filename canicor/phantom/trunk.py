@@ -14,9 +14,9 @@ from canicor.phantom.priors import normal, sometimes, uniform
 class Trunk:
     """Lengths in v, shares of 1 (by eye on laterals)."""
 
-    fat: float = normal(0.5, 0.35, 0.05, 2.0)  # under the skin
-    flesh: float = uniform(0.5, 1.4)  # over the spinous processes
-    withers: float = normal(1.2, 0.4, 0.2, 2.2)  # more of it there
+    fat: float = normal(0.75, 0.4, 0.05, 2.2)  # under the skin
+    flesh: float = uniform(0.2, 1.0)  # over the spinous processes
+    withers: float = normal(1.0, 0.4, 0.1, 2.0)  # more of it there
     wall: float = uniform(0.1, 0.6)  # of muscle below the sternum
     side_wall: float = uniform(0.4, 0.9)  # of muscle and skin on the ribs
     squareness: float = uniform(0.65, 1.0)  # of the trunk's cross-section
