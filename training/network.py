@@ -29,8 +29,6 @@ _GREY_MEAN, _GREY_DEVIATION = 110.0, 64.0
 class Encoder(nn.Module):
     """Maps at 1/2, 1/4, ... 1/`STRIDE` of the input, coarser and wider."""
 
-    widths = _WIDTHS
-
     def __init__(self) -> None:
         super().__init__()
         inputs = (1, *_WIDTHS)
@@ -48,18 +46,13 @@ class Encoder(nn.Module):
 
 
 class KeyPointNetwork(nn.Module):
-    """Six heat maps, each a probability over its cells; a key point is its map's mean position.
+    """Six heat maps, each a probability over its cells; a key point is its map's mean position."""
 
-    Args:
-        encoder: What gives the maps; another must have the widths and the steps of its own.
-    """
-
-    def __init__(self, encoder: Encoder | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.encoder = encoder or Encoder()
-        widths = self.encoder.widths
-        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in widths[1:])
-        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in widths[2:])
+        self.encoder = Encoder()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:])
+        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in _WIDTHS[2:])
         self.head = nn.Conv2d(_DECODER_WIDTH, len(KEY_POINT_NAMES), 1)
 
     def logits(self, images: Tensor) -> Tensor:

@@ -31,9 +31,9 @@ class ChestWall:
     sternum_slope: float = normal(0.42, 0.08, 0.22, 0.62)  # below the apex, caudally
     sternum_curve: float = uniform(0.004, 0.036)  # how much steeper it is further cranially
     sternum_reach: float = uniform(1.2, 4.5)  # how far the sternum goes on sinking caudally
-    diaphragm_top: float = normal(8.5, 0.9, 6.6, 10.8)
+    diaphragm_top: float = normal(8.1, 0.9, 6.2, 10.4)
     diaphragm_dome: float = uniform(0.9, 2.6)
-    diaphragm_gap: float = normal(0.15, 0.4, -0.7, 1.2)  # heart to diaphragm
+    diaphragm_gap: float = normal(-0.1, 0.4, -0.9, 1.0)  # heart to diaphragm
     diaphragm_radius: float = uniform(1.6, 4.0)  # of the dome's curve along the rays
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
@@ -110,7 +110,7 @@ class Chest:
         bottom = canvas.along_x(lambda x: self.sternum(x) - 0.1)
         across = (2.0 * canvas.y - top - bottom) / np.maximum(bottom - top, np.float32(0.5))
         across *= across
-        across *= np.float32(0.6) + np.float32(0.4) * across
+        across *= np.float32(0.3) + np.float32(0.7) * across
         inside: Map = canvas.along_x(lambda x: 2.0 * self.half_width(x)) * root(1.0 - across)
         front = canvas.along_y(self.diaphragm)
         # On either side the dome is a paraboloid x = z^2 / 2R: the chord of its half is a root.

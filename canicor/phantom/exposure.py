@@ -25,7 +25,7 @@ class Exposure:
 
     softness: float = uniform(0.15, 0.65)  # share of quanta at 40 keV, the others at 60: 55 to 90 kV, filtered
     quanta: float = normal(7.6, 0.4, 6.4, 8.6)  # in air, decimal logarithm of their number on a square v
-    underexposed: float = sometimes(0.06, 0.3, 0.9)  # by so many powers of ten: a fault
+    underexposed: float = sometimes(0.06, 0.2, 0.6)  # by so many powers of ten: a fault
     readout: float = uniform(1.0, 8.0)  # electronic noise in quanta
     spread: float = uniform(0.006, 0.032)  # standard deviation of focal spot, motion and screen, in v
     scatter: float = uniform(0.05, 0.6)  # scattered to primary behind the dog

@@ -19,13 +19,14 @@ class Lungs:
     lung_texture: float = uniform(0.0, 0.02)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.33, 0.06, 0.22, 0.5)
-    bifurcation: float = uniform(0.1, 1.1)  # its length along the spine
+    bifurcation: float = uniform(0.5, 1.7)  # its length along the spine
     trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
     mediastinum: float = uniform(0.4, 1.9)  # thickness of the cranial mediastinum along the ray
     mediastinum_height: float = uniform(0.7, 1.5)
+    neck_muscle: float = uniform(0.4, 1.6)  # below the spine, its thickness along the ray over its height
     aorta_radius: float = uniform(0.36, 0.54)
     cava_radius: float = uniform(0.27, 0.42)
-    hilus: float = uniform(0.2, 0.9)
+    hilus: float = uniform(0.0, 0.6)
     cranial_lobe: float = uniform(0.6, 2.4)  # how much lung lies before the heart
     # Findings.
     interstitial: float = sometimes(0.2, 0.05, 0.3)  # share of the air lost, mottled
@@ -114,6 +115,11 @@ class Thorax:
         carina = heart.carina
         x = np.linspace(-3.5, 10.0, 10)
         canvas.tube(solid, np.stack([x, border(x) - 0.25], axis=1), 0.62, weight=0.9)
+        # The long muscle of the neck ends at the sixth thoracic vertebra.
+        x = np.linspace(-4.5, 2.5, 6)
+        canvas.tube(
+            solid, np.stack([x, border(x) + 0.15], axis=1), np.linspace(0.5, 0.2, 6), weight=lungs.neck_muscle
+        )
         arch = carina[0] + 0.5
         under_spine = np.linspace(arch + 1.2, 10.5, 5)
         aorta = np.concatenate(
@@ -125,9 +131,9 @@ class Thorax:
         canvas.tube(solid, smooth_path(aorta, 3), lungs.aorta_radius, weight=0.85)
         # Brachiocephalic trunk, cranial vena cava, oesophagus and fat: a band that thins ventrally.
         height = lungs.mediastinum_height
-        root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.9])
+        root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.6])
         shoulder = heart.cranial_border(np.array([0.22]))[0] - _by(0.1, 0.0)
-        for drop, share in ((0.0, 1.0), (0.8, 0.2)):
+        for drop, share in ((-0.5, 1.0), (0.6, 0.15)):
             path = smooth_path(
                 [shoulder + _by(0.0, drop), 0.5 * (shoulder + root_of_neck) + _by(0.0, 0.8 * drop), root_of_neck],
                 4,
@@ -135,7 +141,7 @@ class Thorax:
             radius = height * np.linspace(0.75, 1.15, len(path))
             canvas.tube(solid, path, radius, weight=share * lungs.mediastinum / (2.0 * height), lens=True)
         dorsal = np.array([carina - _by(0.2, 0.5), [chest.inlet, float(border(-3.0)) + 0.9]])
-        canvas.tube(solid, dorsal, (0.5, 0.9), weight=0.5 * lungs.mediastinum)
+        canvas.tube(solid, dorsal, (0.8, 1.5), weight=0.5 * lungs.mediastinum)
         canvas.block(solid, carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
         cava = heart.caudal_border(np.array([0.5]))[0] - _by(0.3, 0.0)
         reach = float(chest.diaphragm(np.array(cava[1]))) + 0.6

@@ -36,10 +36,10 @@ class Presentation:
     gamma: float = normal(1.08, 0.22, 0.6, 1.7)
     s_curve: float = uniform(-0.3, 0.5)
     lung_grey: float = uniform(0.0, 0.3)  # what black becomes inside the dog
-    brightness: float = normal(0.86, 0.07, 0.62, 1.0)  # what white becomes
-    bare_film: float = sometimes(0.65, 0.01, 0.2)  # grey of the film beside the dog
+    brightness: float = normal(0.84, 0.07, 0.6, 1.0)  # what white becomes
+    bare_film: float = sometimes(0.65, 0.01, 0.17)  # grey of the film beside the dog
     # The collimator's borders.
-    left_border: float = sometimes(0.25, 0.004, 0.08)
+    left_border: float = sometimes(0.15, 0.004, 0.08)
     right_border: float = sometimes(0.45, 0.004, 0.12)
     upper_border: float = sometimes(0.4, 0.004, 0.08)
     lower_border: float = sometimes(0.35, 0.004, 0.18)

@@ -43,12 +43,12 @@ class Spine:
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.66, 0.06, 0.5, 0.8)
     reading_height: float = uniform(0.1, 0.5)  # of E and F above the bodies' ventral corners
-    body_depth: float = uniform(0.15, 0.5)
+    body_depth: float = uniform(0.2, 0.55)
     disc: float = uniform(0.06, 0.13)
     endplates: float = uniform(0.3, 0.9)  # how much denser the ends' compact rims are
     canal: float = uniform(0.26, 0.38)  # its height
     bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
-    process_length: float = normal(2.5, 0.35, 1.7, 3.3)  # of the longest spinous processes
+    process_length: float = normal(2.15, 0.3, 1.4, 2.9)  # of the longest spinous processes
     process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
     process_width: float = uniform(0.11, 0.19)
     process_depth: float = uniform(0.35, 0.85)  # across, as a share of their width
@@ -166,15 +166,16 @@ class _Vertebra:
         for side in (-0.3, 0.3):
             # Under the next one's joint the foramen is left, by the caudal third.
             pedicle = self._at(0.36, height + 0.45 * canal, side)
-            canvas.block(bone, pedicle, (0.34 * self._length, 0.62 * canal), 0.26 * density, angle=self._angle)
+            canvas.block(bone, pedicle, (0.34 * self._length, 0.62 * canal), 0.16 * density, angle=self._angle)
             lamina = [
                 self._at(-0.1, roof + 0.02, side),
                 self._at(0.5, roof + 0.12, 0.6 * side),
                 self._at(1.1, roof + 0.02, side),
             ]
-            canvas.tube(bone, lamina, (0.1, 0.12, 0.1), weight=0.6 * density)
+            canvas.tube(bone, lamina, (0.1, 0.12, 0.1), weight=0.38 * density)
             joint = self._at(*self.rng.normal((0.02, roof + 0.02), (0.05, 0.04)), side)
-            canvas.block(bone, joint, (0.24, 0.13), 0.32 * density, angle=self._angle + 25.0, power=2)
+            size = self.rng.uniform(0.7, 1.2)
+            canvas.block(bone, joint, (0.24 * size, 0.13 * size), 0.18 * density, angle=self._angle + 25.0, power=2)
 
     def _transverse_process(
         self, side: float, height: float, density: float, cervical: bool, lumbar: bool
@@ -190,7 +191,7 @@ class _Vertebra:
         else:
             # Thick and short, with the rib's tubercle on it.
             knob = self._at(0.3, height + 0.6 * self.spine.canal, 2.4 * side)
-            self.canvas.block(self.bone, knob, (0.2, 0.17), 0.4 * density, power=2)
+            self.canvas.block(self.bone, knob, (0.2, 0.17), 0.28 * density, power=2)
 
     def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
         spine = self.spine

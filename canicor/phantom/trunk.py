@@ -14,15 +14,15 @@ from canicor.phantom.priors import normal, sometimes, uniform
 class Trunk:
     """Lengths in v, shares of 1 (by eye on laterals)."""
 
-    fat: float = normal(0.75, 0.4, 0.05, 2.2)  # under the skin
-    flesh: float = uniform(0.2, 1.0)  # over the spinous processes
-    withers: float = normal(1.0, 0.4, 0.1, 2.0)  # more of it there
+    fat: float = normal(0.9, 0.45, 0.05, 2.4)  # under the skin
+    flesh: float = uniform(0.2, 0.9)  # over the spinous processes
+    withers: float = normal(1.3, 0.4, 0.2, 2.3)  # more of it there
     wall: float = uniform(0.1, 0.6)  # of muscle below the sternum
     side_wall: float = uniform(0.4, 0.9)  # of muscle and skin on the ribs
-    squareness: float = uniform(0.65, 1.0)  # of the trunk's cross-section
+    squareness: float = uniform(0.1, 0.6)  # of the trunk's cross-section
     belly_width: float = normal(0.2, 0.1, -0.05, 0.45)  # beyond the chest's
-    belly_tuck: float = normal(0.03, 0.03, -0.03, 0.11)
-    neck_radius: float = normal(2.6, 0.4, 1.7, 3.6)
+    belly_tuck: float = normal(0.07, 0.03, -0.01, 0.15)
+    neck_radius: float = normal(3.0, 0.45, 2.0, 4.2)
     neck_width: float = uniform(0.5, 0.75)  # across, as a share of its height
     skin_folds: float = sometimes(0.5, 1.0, 5.0)
     marbling: float = uniform(0.01, 0.035)
@@ -49,7 +49,7 @@ class Trunk:
             - spine.process_reach(behind)
             - self.flesh
             - self.withers * np.exp(-(((x + 2.0) / 3.5) ** 2))
-            - self.fat
+            - 0.7 * self.fat
             - rise * (behind - x)
         )
 
@@ -57,7 +57,7 @@ class Trunk:
         """The y of the skin below the sternum."""
         tuck = np.minimum(self.belly_tuck * np.maximum(x - 5.5, 0.0) ** 2, 4.5)
         before = np.maximum(chest.inlet - x, 0.0)
-        below = 2.0 * chest.wall.sternebra_height + self.wall + 0.6 * self.fat
+        below = 2.0 * chest.wall.sternebra_height + self.wall + 0.4 * self.fat
         return np.asarray(chest.sternum(x) + below - tuck - 0.12 * before**2)
 
     def _solid(self, chest: Chest, canvas: Canvas, inset: float) -> Map:
@@ -71,8 +71,8 @@ class Trunk:
             belly = 1.0 + self.belly_width / (1.0 + np.exp(-(x - 7.5) * 1.2))
             return np.asarray(2.0 * shoulder * belly * np.sqrt(1.0 - (1.0 - front) ** 2))
 
-        top = canvas.along_x(lambda x: self.back(chest, x) + fat)
-        bottom = canvas.along_x(lambda x: self.belly(chest, x) - 0.8 * fat)
+        top = canvas.along_x(lambda x: self.back(chest, x) + 0.7 * fat)
+        bottom = canvas.along_x(lambda x: self.belly(chest, x) - 0.4 * fat)
         across = (2.0 * canvas.y - top - bottom) / np.maximum(bottom - top, np.float32(0.5))
         across *= across
         across *= np.float32(1.0 - self.squareness) + np.float32(self.squareness) * across
