@@ -39,38 +39,42 @@ QUALITY = 85
 """Of JPEG: the figure that the thumbnails were cut from was one."""
 RADIOGRAPHS = ("canine-lateral-1.dcm", "canine-lateral-2.jpg")
 
+PAINTED = 0.6
+"""Share of the phantoms on which lines are painted over."""
+ASIDE = (12.0, 12.0, 3.0)
+"""How far from AB, CD and EF they lie: standard deviation in input pixels, of which a vertebra has some 10."""
+
 _ENLARGED, _COLUMNS = 2, 7
-_AROUND = 3
-"""Cells of a heat map on each side of its highest."""
 
 
 def phantom(seed: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Returns a phantom as the network takes it, uint8 [HEIGHT, WIDTH], and its points, float32 [6, 2]."""
     drawn = draw(seed, index, width=DRAWN_WIDTH, height=DRAWN_HEIGHT)
-    shrunk = np.random.default_rng((seed, index)).uniform(SMALLEST, 1.0)
+    rng = np.random.default_rng((seed, index))
+    shrunk = rng.uniform(SMALLEST, 1.0)
     size = (round(shrunk * DRAWN_WIDTH), round(shrunk * DRAWN_HEIGHT))
     file = io.BytesIO()
     Image.fromarray(drawn.pixels).resize(size, Image.Resampling.LANCZOS).save(file, "JPEG", quality=QUALITY)
     small = read(file.getvalue(), HEIGHT, WIDTH, ResizeRule.LETTERBOX)
     to_small = np.array(size) / (DRAWN_WIDTH, DRAWN_HEIGHT)
     points = small.placement.to_input((drawn.key_points.xy + 0.5) * to_small - 0.5)
-    return np.asarray(small.pixels), points.astype(np.float32)
+    pixels = np.asarray(small.pixels)
+    if rng.random() < PAINTED:
+        pixels = painted_over(pixels, points, rng)
+    return pixels, points.astype(np.float32)
 
 
 def painted_over(
-    pixels: NDArray[np.uint8], points: NDArray[np.float32], rng: np.random.Generator
+    pixels: NDArray[np.uint8], points: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Paints three lines over, as the thumbnails' measurement lines were: about where such lines lie.
-
-    Where one ends says nothing of where a point lies: each end is drawn anew.
-    """
+    """Paints three lines over, as the thumbnails' measurement lines were; they lie elsewhere than the points' own."""
     image = Image.new("L", (WIDTH, HEIGHT))
     pen = ImageDraw.Draw(image)
-    for start, end in points.astype(np.float64).reshape(3, 2, 2):
+    for (start, end), aside in zip(points.reshape(3, 2, 2), ASIDE, strict=True):
         along = end - start
         across = np.array([-along[1], along[0]]) / np.hypot(*along)
         shares = rng.uniform((-0.4, 0.6), (0.4, 1.4))
-        ends = start + shares[:, None] * along + rng.normal(0.0, 2.5, (2, 1)) * across
+        ends = start + shares[:, None] * along + rng.normal(0.0, aside, (2, 1)) * across
         pen.line([*ends.ravel()], fill=255, width=int(rng.integers(3, 8)))
     line = np.asarray(image) > 0
     around = gaussian_filter(np.where(line, 0.0, pixels), 2.0) / np.maximum(gaussian_filter(1.0 - line, 2.0), 1e-3)
@@ -95,26 +99,13 @@ def taught(seed: int, workers: ProcessPoolExecutor) -> "KeyPointNetwork":
 
 
 def found_by(networks: list["KeyPointNetwork"], prepared: Prepared) -> KeyPoints:
-    """Returns the points in the radiograph's pixels: where the mean of the networks' heat maps is highest."""
+    """Returns the points in the radiograph's pixels: the mean of what the networks find."""
     import torch
-
-    from training.network import HEAT_MAP_STRIDE
 
     image = torch.from_numpy(np.array(prepared.pixels)[None])
     with torch.inference_mode():
-        logits = torch.stack([network.logits(image)[0] for network in networks])
-    maps = logits.flatten(-2).softmax(-1).reshape(logits.shape).mean(0).numpy()
-    points = np.array([_peak(one) for one in maps])
-    return KeyPoints.from_array(prepared.placement.to_radiograph((points + 0.5) * HEAT_MAP_STRIDE - 0.5))
-
-
-def _peak(heat_map: NDArray[np.float32]) -> tuple[float, float]:
-    """Returns the mean position (x, y) around the highest cell: another mode far away does not pull it."""
-    y, x = np.unravel_index(heat_map.argmax(), heat_map.shape)
-    rows = np.arange(max(y - _AROUND, 0), min(y + _AROUND + 1, heat_map.shape[0]))
-    columns = np.arange(max(x - _AROUND, 0), min(x + _AROUND + 1, heat_map.shape[1]))
-    part = heat_map[rows[:, None], columns]
-    return float(part.sum(0) @ columns / part.sum()), float(part.sum(1) @ rows / part.sum())
+        points = torch.stack([network(image)[0][0] for network in networks]).mean(0)
+    return KeyPoints.from_array(prepared.placement.to_radiograph(points.numpy()))
 
 
 def prepared(file: Path) -> Prepared:

@@ -19,7 +19,7 @@ class Lungs:
     lung_texture: float = uniform(0.0, 0.02)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.33, 0.06, 0.22, 0.5)
-    bifurcation: float = uniform(0.5, 1.7)  # its length along the spine
+    bifurcation: float = uniform(0.4, 2.0)  # its length along the spine
     trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
     mediastinum: float = uniform(0.4, 1.9)  # thickness of the cranial mediastinum along the ray
     mediastinum_height: float = uniform(0.7, 1.5)
