@@ -10,4 +10,4 @@ from canicor.phantom.breeds import BreedType
 from canicor.phantom.phantom import Phantom, draw
 from canicor.phantom.wishes import LateralView
 
-__all__ = ["BreedType", "Phantom", "LateralView", "draw"]
+__all__ = ["BreedType", "LateralView", "Phantom", "draw"]

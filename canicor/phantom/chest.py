@@ -162,10 +162,8 @@ class Chest:
         if number >= _STERNAL_RIBS:
             end -= 0.3 + 0.25 * (number - _STERNAL_RIBS)
         drop = end - y
-        return smooth_path(
-            [start, (x - 0.15 * back, y + 0.55 * drop, 0.75 * z), (x - back, end, 0.2 * z)],
-            4,
-        )
+        bend, tip = (x - 0.15 * back, y + 0.55 * drop, 0.75 * z), (x - back, end, 0.2 * z)
+        return smooth_path(np.array([start, bend, tip]), 4)
 
     def _add_sternum(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
         """Eight sternebrae from before the inlet to behind the apex, none quite in line."""

@@ -35,7 +35,7 @@ def write_command(
     heart_size: Annotated[HeartSize | None, typer.Option(help="The class of all.")] = None,
     vhs_range: Annotated[tuple[float, float] | None, typer.Option(help="Lowest and highest VHS.")] = None,
     breed: Annotated[BreedType | None, typer.Option(help="How all dogs are built.")] = None,
-    view: Annotated[LateralView | None, typer.Option(help="The side that lies on the table, left or right.")] = None,
+    view: Annotated[LateralView | None, typer.Option(help="The side on the table, left or right.")] = None,
     fix: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a parameter that is not to be drawn; may be repeated.")
     ] = None,

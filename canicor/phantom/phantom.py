@@ -105,7 +105,8 @@ class Examination:
             points[:, 0] = self.beam.width - 1 - points[:, 0]
             masks = {name: np.ascontiguousarray(mask[:, ::-1]) for name, mask in masks.items()}
         key_points = KeyPoints.from_array(points)
-        vhs, view = measure(key_points).vhs, LateralView.RIGHT if self.dog.table.right_lateral else LateralView.LEFT
+        view = LateralView.RIGHT if self.dog.table.right_lateral else LateralView.LEFT
+        vhs = measure(key_points).vhs
         return Phantom(pixels, key_points, vhs, self.dog.breed, view, masks, self.parameters)
 
 

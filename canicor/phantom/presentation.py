@@ -114,7 +114,8 @@ def _greys(density: Map, exposed: NDArray[np.bool_], shown: Presentation) -> Map
     detail += np.float32(shown.local_contrast) * (density - smooth(density, max(1, side // 14)))
     detail += np.float32(shown.edge_enhancement) * (density - smooth(density, max(1, side // 100)))
     sample = detail[::4, ::4][dog[::4, ::4]]
-    low, high = np.percentile(sample, (shown.darkest + shown.overexposed, shown.brightest)) if sample.size else (0.0, 1.0)
+    ends = (shown.darkest + shown.overexposed, shown.brightest)
+    low, high = np.percentile(sample, ends) if sample.size else (0.0, 1.0)
     detail -= np.float32(low)
     detail *= np.float32(1.0 / max(high - low, 1e-3))
     grey: Map = np.clip(detail, 0.0, 1.0, out=detail) ** np.float32(shown.gamma)

@@ -34,7 +34,7 @@ class Spine:
 
     spine_rise: float = normal(17.5, 7.9, -4.0, 38.0)  # caudally, in the image
     spine_arch: float = normal(0.0, 0.035, -0.1, 0.1)  # dorsally, between E and F
-    spine_sway: float = normal(0.004, 0.003, -0.003, 0.012)  # neck and loin to either side of the line through E, F
+    spine_sway: float = normal(0.004, 0.003, -0.003, 0.012)  # loin and neck to either side of E-F
     neck_turn: float = normal(44.0, 24.0, -10.0, 95.0)  # of the neck upward from the thoracic spine
     neck_start: float = uniform(0.0, 1.0)  # how far up it begins
     vertebra_growth: float = normal(0.015, 0.012, -0.015, 0.045)  # of each thoracic vertebra over the last
@@ -94,7 +94,8 @@ class Spine:
 
     def process_reach(self, x: ArrayLike) -> NDArray[np.float64]:
         """How far the spinous processes reach above the bodies' ventral border at x, in v."""
-        return self.body_height + self.canal + 0.1 + self._process_length(np.asarray(x, dtype=np.float64) - FIRST_THORACIC)
+        number = np.asarray(x, dtype=np.float64) - FIRST_THORACIC
+        return self.body_height + self.canal + 0.1 + self._process_length(number)
 
     def _process_length(self, number: ArrayLike) -> NDArray[np.float64]:
         """Longest on T2 to T4, shorter to T11, stout on the loin."""
@@ -160,7 +161,7 @@ class _Vertebra:
         self._spinous_process(height + self.spine.canal, density, cervical)
 
     def _add_arch(self, height: float, density: float) -> None:
-        """Round the canal: pedicles, between which the nerves leave, laminae, and joints that overlap the next's."""
+        """Round the canal: pedicles, between which the nerves leave, laminae, joints that overlap the next's."""
         canvas, bone, canal = self.canvas, self.bone, self.spine.canal
         roof = height + canal
         for side in (-0.3, 0.3):
@@ -173,9 +174,11 @@ class _Vertebra:
                 self._at(1.1, roof + 0.02, side),
             ]
             canvas.tube(bone, lamina, (0.1, 0.12, 0.1), weight=0.38 * density)
-            joint = self._at(*self.rng.normal((0.02, roof + 0.02), (0.05, 0.04)), side)
-            size = self.rng.uniform(0.7, 1.2)
-            canvas.block(bone, joint, (0.24 * size, 0.13 * size), 0.18 * density, angle=self._angle + 25.0, power=2)
+            share, dorsal = self.rng.normal((0.02, roof + 0.02), (0.05, 0.04))
+            size = float(self.rng.uniform(0.7, 1.2))
+            half = (0.24 * size, 0.13 * size)
+            joint = self._at(share, dorsal, side)
+            canvas.block(bone, joint, half, 0.18 * density, angle=self._angle + 25.0, power=2)
 
     def _transverse_process(
         self, side: float, height: float, density: float, cervical: bool, lumbar: bool

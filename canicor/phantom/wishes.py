@@ -119,5 +119,7 @@ def _checked(kind: type[Choice], field: str, value: str) -> Choice:
         return kind(value)
     except ValueError as error:
         raise InvalidArgument(
-            f"The {field} is one of {', '.join(kind)}, not {value}.", reason=f"UNKNOWN_{field.upper()}", field=field
+            f"The {field} is one of {', '.join(kind)}, not {value}.",
+            reason=f"UNKNOWN_{field.upper()}",
+            field=field,
         ) from error
