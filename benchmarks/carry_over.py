@@ -1,10 +1,11 @@
 """What phantoms teach that holds for real dogs: `python benchmarks/carry_over.py [--seeds N] [--without PART]`.
 
 One small heat-map network and one recipe, both fixed here so that phantoms can be compared: the network of
-`canicor train`, 160 x 192 inputs, 3,000 phantoms of a thumbnail's size or up to twice that, no real radiograph. It is
-judged on the thumbnails and radiographs of ../shared/radiographs, which lie outside the repository; so must the
-sheet, which shows them with the points stated (white) and found (yellow). What a part's variety contributes is seen
-by running once without it, the numbers of that part being the same in all phantoms. Takes 6 to 11 minutes a seed.
+`canicor train`, 160 x 192 inputs, 3,000 phantoms of a thumbnail's size or up to twice that, no real radiograph.
+It is judged on the thumbnails and radiographs of ../shared/radiographs, which lie outside the repository; so must
+the sheet, which shows them with the points stated (white) and found (yellow). What a part's variety contributes
+is seen by running once without it, the numbers of that part being the same in all phantoms. Takes 6 to 11 minutes
+a seed.
 """
 
 import argparse
