@@ -25,15 +25,15 @@ class ChestWall:
     """What is drawn of the chest: lengths in v, shares of 1 (by eye on laterals)."""
 
     inlet: float = normal(-4.8, 0.9, -7.2, -3.0)  # x of the cavity's cranial end
-    chest_depth: float = normal(6.4, 0.55, 5.2, 8.0)  # least depth of the sternum below E
-    chest_width: float = normal(5.8, 0.8, 4.0, 8.0)  # of the cavity
+    chest_depth: float = normal(6.8, 0.75, 5.2, 9.0)  # least depth of the sternum below E
+    chest_width: float = normal(6.0, 0.9, 4.0, 8.6)  # of the cavity
     sternum_gap: float = uniform(0.08, 0.45)  # heart to sternum
     sternum_slope: float = normal(0.42, 0.08, 0.22, 0.62)  # below the apex, caudally
     sternum_curve: float = uniform(0.004, 0.036)  # how much steeper it is further cranially
     sternum_reach: float = uniform(1.2, 4.5)  # how far the sternum goes on sinking caudally
-    diaphragm_top: float = normal(8.2, 1.3, 5.6, 11.2)
+    diaphragm_top: float = normal(8.8, 1.3, 6.0, 11.8)
     diaphragm_dome: float = uniform(0.9, 2.6)
-    diaphragm_gap: float = normal(0.0, 0.5, -1.1, 1.3)  # heart to diaphragm
+    diaphragm_gap: float = normal(0.1, 0.5, -1.0, 1.4)  # heart to diaphragm
     diaphragm_radius: float = uniform(1.6, 4.0)  # of the dome's curve along the rays
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally

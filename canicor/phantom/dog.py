@@ -31,7 +31,7 @@ Stream = Callable[[str], np.random.Generator]
 class Table:
     """How the dog lies below the tube."""
 
-    vertebra_cm: float = normal(1.8, 0.38, 0.9, 2.7)  # centimetres in one v
+    vertebra_cm: float = normal(1.9, 0.38, 0.9, 2.7)  # centimetres in one v
     source_cm: float = uniform(80.0, 120.0)  # focal spot to the dog's middle plane
     focus_along: float = normal(2.5, 1.5, -2.0, 7.0)  # where the central ray meets it, in v from E
     focus_ventral: float = normal(3.0, 1.5, -1.0, 7.0)

@@ -17,7 +17,7 @@ _ASIDE = 2.4
 class Limbs:
     """Lengths in v, angles in degrees (by eye on laterals, where the limbs are drawn cranially)."""
 
-    shoulder_along: float = normal(-0.6, 1.4, -3.6, 3.0)  # of the joint, from the chest's inlet
+    shoulder_along: float = normal(-1.0, 1.3, -3.6, 3.0)  # of the joint, from the chest's inlet
     shoulder_ventral: float = normal(2.9, 0.9, 0.4, 5.0)  # from the spine
     scapula_angle: float = normal(-62.0, 10.0, -95.0, -35.0)
     scapula_length: float = normal(5.4, 0.5, 4.2, 6.6)

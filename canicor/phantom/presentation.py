@@ -34,7 +34,7 @@ class Presentation:
     brightest: float = uniform(96.5, 99.9)  # and white
     overexposed: float = sometimes(0.05, 2.0, 14.0)  # percent of the dog that is black beyond these
     gamma: float = normal(1.08, 0.22, 0.6, 1.7)
-    s_curve: float = uniform(-0.3, 0.5)
+    s_curve: float = uniform(-0.15, 0.6)
     lung_grey: float = uniform(0.0, 0.3)  # what black becomes inside the dog
     brightness: float = normal(0.84, 0.07, 0.6, 1.0)  # what white becomes
     bare_film: float = sometimes(0.65, 0.01, 0.17)  # grey of the film beside the dog

@@ -48,7 +48,7 @@ class Spine:
     endplates: float = uniform(0.3, 0.9)  # how much denser the ends' compact rims are
     canal: float = uniform(0.26, 0.38)  # its height
     bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
-    process_length: float = normal(2.15, 0.3, 1.4, 2.9)  # of the longest spinous processes
+    process_length: float = normal(2.4, 0.4, 1.4, 3.3)  # of the longest spinous processes
     process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
     process_width: float = uniform(0.11, 0.19)
     process_depth: float = uniform(0.35, 0.85)  # across, as a share of their width
@@ -166,14 +166,14 @@ class _Vertebra:
         roof = height + canal
         for side in (-0.3, 0.3):
             # Under the next one's joint the foramen is left, by the caudal third.
-            pedicle = self._at(0.36, height + 0.45 * canal, side)
-            canvas.block(bone, pedicle, (0.34 * self._length, 0.62 * canal), 0.16 * density, angle=self._angle)
+            pedicle = self._at(0.4, height + 0.4 * canal, side)
+            canvas.block(bone, pedicle, (0.3 * self._length, 0.62 * canal), 0.19 * density, angle=self._angle)
             lamina = [
                 self._at(-0.1, roof + 0.02, side),
                 self._at(0.5, roof + 0.12, 0.6 * side),
                 self._at(1.1, roof + 0.02, side),
             ]
-            canvas.tube(bone, lamina, (0.1, 0.12, 0.1), weight=0.38 * density)
+            canvas.tube(bone, lamina, (0.1, 0.12, 0.1), weight=0.22 * density)
             share, dorsal = self.rng.normal((0.02, roof + 0.02), (0.05, 0.04))
             size = float(self.rng.uniform(0.7, 1.2))
             half = (0.24 * size, 0.13 * size)

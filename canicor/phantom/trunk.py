@@ -14,8 +14,8 @@ from canicor.phantom.priors import normal, sometimes, uniform
 class Trunk:
     """Lengths in v, shares of 1 (by eye on laterals)."""
 
-    fat: float = normal(0.9, 0.45, 0.05, 2.4)  # under the skin
-    flesh: float = uniform(0.2, 0.9)  # over the spinous processes
+    fat: float = normal(1.1, 0.45, 0.05, 2.4)  # under the skin
+    flesh: float = uniform(0.2, 1.2)  # over the spinous processes
     withers: float = normal(1.3, 0.4, 0.2, 2.3)  # more of it there
     wall: float = uniform(0.1, 0.6)  # of muscle below the sternum
     side_wall: float = uniform(0.4, 0.9)  # of muscle and skin on the ribs
