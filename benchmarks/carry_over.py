@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from real_thumbnails import FOLDER, Thumbnail, figures, thumbnails
+from real_thumbnails import FOLDER, Thumbnail, figures, line, thumbnails
 from scipy.ndimage import gaussian_filter
 
 from canicor.model_input import Prepared, ResizeRule, read
@@ -55,14 +55,17 @@ RADIOGRAPHS = ("canine-lateral-1.dcm", "canine-lateral-2.jpg")
 PAINTED = 0.6
 """Share of the phantoms on which lines are painted over."""
 ASIDE = (12.0, 12.0, 3.0)
-"""How far from AB, CD and EF they lie: standard deviation in input pixels, of which a vertebra has some 10."""
+"""How far from AB, CD and EF they lie: standard deviation in input pixels, of which a vertebra has some 10.
+
+The third lies along the spine, as the ruler does, but begins and ends up to two vertebrae from E and F.
+"""
 
 _ENLARGED, _COLUMNS = 2, 7
 
 
-def middle(*kinds: type) -> Wishes:
+def middle(kind: type) -> Wishes:
     """Returns the wish that all numbers of a part of the phantom's description stand at their medians."""
-    numbers = (item for kind in kinds for item in fields(kind) if "quantile" in item.metadata)
+    numbers = (item for item in fields(kind) if "quantile" in item.metadata)
     return {"fixed": {item.name: item.metadata["quantile"](0.5) for item in numbers}}
 
 
@@ -102,7 +105,7 @@ def phantom(wishes: Wishes, seed: int, index: int) -> tuple[NDArray[np.uint8], N
 def painted_over(
     pixels: NDArray[np.uint8], points: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Paints three lines over, as the thumbnails' measurement lines were, but elsewhere than the points' own."""
+    """Paints three lines over, as the thumbnails' measurement lines were, but with ends of their own."""
     image = Image.new("L", (WIDTH, HEIGHT))
     pen = ImageDraw.Draw(image)
     for (start, end), aside in zip(points.reshape(3, 2, 2), ASIDE, strict=True):
@@ -111,9 +114,10 @@ def painted_over(
         shares = rng.uniform((-0.4, 0.6), (0.4, 1.4))
         ends = start + shares[:, None] * along + rng.normal(0.0, aside, (2, 1)) * across
         pen.line([*ends.ravel()], fill=255, width=int(rng.integers(3, 8)))
-    line = np.asarray(image) > 0
-    around = gaussian_filter(np.where(line, 0.0, pixels), 2.0) / np.maximum(gaussian_filter(1.0 - line, 2.0), 1e-3)
-    return np.where(line, np.clip(np.rint(around), 0, 255), pixels).astype(np.uint8)
+    painted = np.asarray(image) > 0
+    known = np.maximum(gaussian_filter(1.0 - painted, 2.0), 1e-3)
+    around = gaussian_filter(np.where(painted, 0.0, pixels), 2.0) / known
+    return np.where(painted, np.clip(np.rint(around), 0, 255), pixels).astype(np.uint8)
 
 
 def taught(wishes: Wishes, seed: int, workers: ProcessPoolExecutor) -> "KeyPointNetwork":
@@ -150,13 +154,29 @@ def prepared(file: Path) -> Prepared:
 def show(networks: list["KeyPointNetwork"], real: list[Thumbnail], sheet: Path | None) -> None:
     """Prints the figures of some networks together, and draws their points."""
     points = [found_by(networks, prepared(one.file)) for one in real]
-    for line in figures(real, np.array([measure(one).vhs for one in points])):
-        print(f"  {line}")
+    for figure in figures(real, np.array([measure(one).vhs for one in points])):
+        print(f"  {figure}")
+    for figure in _lengths(real, points):
+        print(f"  {figure}")
     for name in RADIOGRAPHS:
         image = prepared(FOLDER / name)
         print(f"  {name}: VHS {measure(found_by(networks, image), image.pixel_aspect).vhs:.2f}")
     if sheet:
         _sheet(real, points).save(sheet)
+
+
+def _lengths(real: list[Thumbnail], points: list[KeyPoints]) -> Iterator[str]:
+    """Compares the lengths found with those stated: which of them is it that VHS suffers from?"""
+    stated, found = (np.array([one.xy for one in some]) for some in ([one.key_points for one in real], points))
+    (long, short, ruler), (long_found, short_found, ruler_found) = (
+        np.hypot(*np.moveaxis(some[:, 1::2] - some[:, ::2], -1, 0)).T for some in (stated, found)
+    )
+    axes, rulers = (long_found + short_found) / (long + short), ruler_found / ruler
+    for name, ratio in (("axes", axes), ("ruler", rulers)):
+        yield f"{name} found to stated: mean {ratio.mean():.3f}, standard deviation {ratio.std():.3f}"
+    vhs = np.array([one.vhs for one in real])
+    errors = np.abs(6 * (long_found + short_found) / ruler - vhs)
+    yield line("mean absolute VHS error with the stated ruler", lambda some: float(errors[some].mean()), len(real))
 
 
 def _sheet(real: list[Thumbnail], points: list[KeyPoints]) -> Image.Image:
