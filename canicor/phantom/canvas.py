@@ -55,6 +55,7 @@ class Canvas:
 
     def __init__(self, beam: Beam) -> None:
         self.beam = beam
+        self._rows, self._columns = (np.arange(size, dtype=np.float32) for size in (beam.height, beam.width))
         film = (slice(beam.height), slice(beam.width))
         self.x, self.y = self._coordinates(np.zeros(2), np.eye(2), film)
         self._x_steps, self._x_start = _steps(self.x)
@@ -102,34 +103,43 @@ class Canvas:
         """
         path = np.asarray(path, dtype=np.float64)
         seen, larger = self.beam.project(path)
-        radii = np.broadcast_to(np.asarray(radius, dtype=np.float64), len(path)) * larger
-        box = self._box(seen, float(radii.max()))
-        if box is _NOWHERE:
+        pixels = self.beam.to_pixels(seen)
+        reach = np.broadcast_to(np.asarray(radius, dtype=np.float64), len(path)) * larger * self.beam.scale
+        # The columns and rows of each piece, cut to the film, and of the whole.
+        wide = np.maximum(reach[:-1], reach[1:])[:, None]
+        size = np.array([self.beam.width, self.beam.height])
+        low = np.clip(np.floor(np.minimum(pixels[:-1], pixels[1:]) - wide), 0, size).astype(np.intp)
+        high = np.clip(np.ceil(np.maximum(pixels[:-1], pixels[1:]) + wide) + 1.0, 0, size).astype(np.intp)
+        (left, top), (right, bottom) = low.min(axis=0).tolist(), high.max(axis=0).tolist()
+        if left >= right or top >= bottom:
             return
-        top, left = box[0].start, box[1].start
-        pixels, reach = self.beam.to_pixels(seen), radii * self.beam.scale
         # Along a slanted tube a ray runs longer: by the tube's length over that of its image.
         length = np.hypot(*np.diff(seen, axis=0).T)
         depth = np.diff(path[:, 2]) if path.shape[1] == 3 else np.zeros(len(path) - 1)
         stretch = np.hypot(length, depth) / np.maximum(length, np.hypot(length, depth) / _END_ON)
-        chord = np.zeros((box[0].stop - top, box[1].stop - left), np.float32)
-        for start, end, first, last, longer in zip(pixels, pixels[1:], reach, reach[1:], stretch, strict=False):
-            low = np.floor(np.minimum(start, end) - max(first, last)).astype(int) - (left, top)
-            high = np.ceil(np.maximum(start, end) + max(first, last)).astype(int) + 1 - (left, top)
-            columns = slice(max(low[0], 0), min(high[0], chord.shape[1]))
-            rows = slice(max(low[1], 0), min(high[1], chord.shape[0]))
-            if columns.start >= columns.stop or rows.start >= rows.stop:
+        columns, rows = self._columns[left:right], self._rows[top:bottom]
+        chord = np.zeros((bottom - top, right - left), np.float32)
+        pieces = zip(low.tolist(), high.tolist(), pixels, pixels[1:], reach, reach[1:], stretch, strict=False)
+        for (x_low, y_low), (x_high, y_high), start, end, first, last, longer in pieces:
+            if x_low >= x_high or y_low >= y_high:
                 continue
-            x = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(start[0] - left)
-            y = np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(start[1] - top)
-            piece = _segment(x, y, end - start, first, last, marrow, lens)
+            across, down = slice(x_low - left, x_high - left), slice(y_low - top, y_high - top)
+            piece = _segment(
+                columns[across] - np.float32(start[0]),
+                rows[down] - np.float32(start[1]),
+                end - start,
+                float(first),
+                float(last),
+                marrow,
+                lens,
+            )
             if longer != 1.0:
                 piece *= np.float32(longer)
-            part = chord[rows, columns]
+            part = chord[down, across]
             np.maximum(part, piece, out=part)
         # Enlarged by the beam, but no thicker.
         chord *= np.float32(2.0 * weight / (self.beam.scale * float(larger.mean())))
-        target[box] += chord
+        target[top:bottom, left:right] += chord
 
     def block(
         self,
@@ -169,11 +179,10 @@ class Canvas:
         target: Map,
         base: ArrayLike,
         axis: NDArray[np.float64],
-        depth: float,
+        depth: Curve,
         widths: tuple[Curve, Curve],
+        powers: tuple[Curve, Curve],
         outline: NDArray[np.float64],
-        *,
-        power: float = 0.5,
     ) -> None:
         """Adds a solid of a given silhouette, in the middle plane.
 
@@ -181,11 +190,11 @@ class Canvas:
             target: The map.
             base: Where its long axis starts, in v.
             axis: The long axis, base to apex, in v.
-            depth: The thickness over the width.
+            depth: The thickness over the width at a share of the axis.
             widths: The half-widths on its cranial and caudal side in v at a share of the axis; 0 at both ends.
+            powers: Its cross-sections' thickness is (1 - s^2)^power at shares s of the width, on either side at a
+                share of the axis: 0.5 is an ellipse, 1 thins out evenly towards the silhouette.
             outline: Points around the silhouette, in v.
-            power: Its cross-sections' thickness is (1 - s^2)^power at shares s of the width: 0.5 is an ellipse, 1
-                thins out evenly towards the silhouette.
         """
         length = float(np.hypot(*axis))
         along = axis / length
@@ -194,10 +203,12 @@ class Canvas:
         t, s = self._coordinates(np.asarray(base, dtype=np.float64), np.array([along / length, caudal]), box)
         table = np.linspace(-0.02, 1.02, 1041)
         step = np.clip((t + np.float32(0.02)) * np.float32(1000.0) + np.float32(0.5), 0, 1040).astype(np.int32)
-        cranial, caudal_width = (curve(np.clip(table, 0.0, 1.0)).astype(np.float32)[step] for curve in widths)
-        own = np.where(s < 0.0, cranial, caudal_width)
+        cranial, caudal_width, cranial_power, caudal_power, thick = (
+            curve(np.clip(table, 0.0, 1.0)).astype(np.float32)[step] for curve in (*widths, *powers, depth)
+        )
+        own, power = np.where(s < 0.0, (cranial, cranial_power), (caudal_width, caudal_power))
         share = np.float32(1.0) - np.square(s / np.maximum(own, np.float32(1e-6)))
-        chord = np.float32(depth) * (cranial + caudal_width) * np.maximum(share, 0.0) ** np.float32(power)
+        chord = thick * (cranial + caudal_width) * np.maximum(share, 0.0) ** power
         chord[(t < 0.0) | (t > 1.0)] = 0.0
         target[box] += chord
 
@@ -241,8 +252,8 @@ def _segment(
     lens: bool,
 ) -> Map:
     """Half the chord in pixels through a frustum with round ends, from columns and rows relative to its start."""
-    length = max(float(np.hypot(*step)), 1e-6)
-    share = (x * np.float32(step[0] / length**2))[None, :] + (y * np.float32(step[1] / length**2))[:, None]
+    square = max(float(step @ step), 1e-12)
+    share = (x * np.float32(step[0] / square))[None, :] + (y * np.float32(step[1] / square))[:, None]
     np.clip(share, 0.0, 1.0, out=share)
     across = x[None, :] - share * np.float32(step[0])
     down = y[:, None] - share * np.float32(step[1])

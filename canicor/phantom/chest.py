@@ -27,7 +27,8 @@ class ChestWall:
     inlet: float = normal(-4.8, 0.9, -7.2, -3.0)  # x of the cavity's cranial end
     chest_depth: float = normal(6.8, 0.75, 5.2, 9.0)  # least depth of the sternum below E
     chest_width: float = normal(6.0, 0.9, 4.0, 8.6)  # of the cavity
-    sternum_gap: float = uniform(0.08, 0.45)  # heart to sternum
+    keel: float = uniform(0.1, 0.6)  # how much narrower chest and trunk are at the sternum
+    sternum_gap: float = uniform(0.0, 0.3)  # heart to sternum
     sternum_slope: float = normal(0.42, 0.08, 0.22, 0.62)  # below the apex, caudally
     sternum_curve: float = uniform(0.004, 0.036)  # how much steeper it is further cranially
     sternum_reach: float = uniform(1.2, 4.5)  # how far the sternum goes on sinking caudally
@@ -37,6 +38,7 @@ class ChestWall:
     diaphragm_radius: float = uniform(1.6, 4.0)  # of the dome's curve along the rays
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
+    rib_fan: float = uniform(0.02, 0.1)  # how much further caudally each leans than the one before
     rib_bow: float = uniform(0.2, 0.85)
     rib_radius: float = uniform(0.115, 0.175)
     bony_share: float = uniform(0.6, 0.72)  # of a sternal rib's arc
@@ -85,8 +87,12 @@ class Chest:
 
     def half_width(self, x: ArrayLike) -> NDArray[np.float64]:
         """Of the cavity at its widest, in v: narrow at the inlet."""
-        opening = np.clip((np.asarray(x, dtype=np.float64) - self.inlet + 0.3) / 7.5, 0.0, 1.0)
+        opening = np.clip((np.asarray(x, dtype=np.float64) - self.inlet + 0.3) / 6.0, 0.0, 1.0)
         return np.asarray(0.5 * self.wall.chest_width * np.sin(0.5 * np.pi * opening) ** 1.1)
+
+    def keeled(self, across: Map) -> Map:
+        """The share of its width that chest or trunk has at heights from -1, dorsally, to 1 at the sternum."""
+        return np.float32(1.0) - np.float32(self.wall.keel) * np.clip(across, 0.0, 1.0)
 
     def diaphragm(self, y: ArrayLike) -> NDArray[np.float64]:
         """The x of the diaphragm's cranial face: a dome from the loin to the sternum, clear of the heart."""
@@ -109,9 +115,10 @@ class Chest:
         top = canvas.along_x(lambda x: self.spine.ventral_border(x) - _BESIDE_THE_SPINE)
         bottom = canvas.along_x(lambda x: self.sternum(x) - 0.1)
         across = (2.0 * canvas.y - top - bottom) / np.maximum(bottom - top, np.float32(0.5))
+        inside: Map = canvas.along_x(lambda x: 2.0 * self.half_width(x)) * self.keeled(across)
         across *= across
         across *= np.float32(0.3) + np.float32(0.7) * across
-        inside: Map = canvas.along_x(lambda x: 2.0 * self.half_width(x)) * root(1.0 - across)
+        inside *= root(1.0 - across)
         front = canvas.along_y(self.diaphragm)
         # On either side the dome is a paraboloid x = z^2 / 2R: the chord of its half is a root.
         for side in (-0.5, 0.5):
@@ -131,7 +138,7 @@ class Chest:
         wall, head = self.wall, self.spine.thoracic(number)
         top = head[1] - 0.5 * self.spine.body_height
         bottom = float(self.sternum(head[0] + 1.0)) + 0.15
-        lean = wall.rib_lean + 0.03 * (number - 3) + float(rng.normal(0.0, 0.008))
+        lean = wall.rib_lean + wall.rib_fan * (number - 3) + float(rng.normal(0.0, 0.008))
         # The last four ribs end further and further from the sternum.
         bony = (wall.bony_share - 0.045 * max(number - 8, 0)) * np.pi
         angles = np.linspace(0.04 * np.pi, bony, 11)

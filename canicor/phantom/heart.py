@@ -44,6 +44,9 @@ _VENTRAL_PER_VHS = 0.40 * 0.45 / VHS_SD
 _ATRIUM_FROM, _ATRIUM_FULL = 10.2, 13.2
 _ATRIUM_AT, _ATRIUM_WIDTH = 0.16, 0.11
 
+_VENTRICLES_AT, _VENTRICLES_BELOW = 0.45, 0.75
+"""Where on the long axis, from A, the ventricles begin to take over from atria and great vessels, and end to."""
+
 _ELLIPSE = 0.5
 """The exponent that makes an ellipse of a silhouette, and of a cross-section."""
 
@@ -64,9 +67,13 @@ class Heart:
     carina_ventral: float = normal(2.07, 0.41, 1.15, 3.2)
     crossing_long: float = normal(0.34, 0.05, 0.22, 0.46)  # where CD crosses AB, from A
     crossing_short: float = normal(0.61, 0.05, 0.48, 0.74)  # where AB crosses CD, from C
-    heart_thickness: float = uniform(0.46, 0.7)  # along the ray, in widths
+    heart_thickness: float = uniform(0.55, 0.95)  # along the ray, in widths
+    heart_base: float = uniform(0.25, 0.9)  # that thickness at the carina, as a share: vessels and atria in fat
     heart_bluntness: float = uniform(0.5, 0.72)  # of the apex
-    heart_softness: float = uniform(0.5, 0.85)  # of its border: a beating heart in its fat has no sharp one
+    heart_softness: float = uniform(0.35, 0.75)  # of its border: a beating heart in its fat has no sharp one
+    # Of the caudal border's dorsal half, where veins come in: on 49 thumbnails half the contrast to the lung is
+    # reached 0.8 v inside of D, but 0.3 v inside of C.
+    atrial_softness: float = uniform(1.0, 3.0)
     effusion: float = sometimes(0.04, 0.3, 1.0)  # fluid in the pericardium: a globe with a sharp border
     left_atrium: float = uniform(0.6, 0.98)  # how far it fills the caudal waist of a very large heart
 
@@ -127,15 +134,16 @@ class Heart:
         return np.asarray(self.carina + length * self.axis + width[:, None] * caudal)
 
     def _cranial_width(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self.crossing_short * self.short_axis * self._egg(along)
+        # Great vessels and auricle make the cranial half of the base the blunter one.
+        return self.crossing_short * self.short_axis * self._egg(along, 4.0)
 
     def _caudal_width(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
         share = np.clip((self.vhs - _ATRIUM_FROM) / (_ATRIUM_FULL - _ATRIUM_FROM), 0.0, 1.0)
         bulge = np.exp(-(((along - _ATRIUM_AT) / _ATRIUM_WIDTH) ** 2)) * self.left_atrium * share
         bulge *= np.sqrt(np.clip(along / _ATRIUM_AT, 0.0, 1.0))
-        return np.asarray((1.0 - self.crossing_short) * self.short_axis * np.maximum(self._egg(along), bulge))
+        return np.asarray((1.0 - self.crossing_short) * self.short_axis * np.maximum(self._egg(along, 2.0), bulge))
 
-    def _egg(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _egg(self, along: NDArray[np.float64], base_power: float) -> NDArray[np.float64]:
         """Width across the long axis, as a share: 0 at A and B, 1 and level at the crossing.
 
         A blunt superellipse at the base, a slimmer one towards the apex.
@@ -143,7 +151,21 @@ class Heart:
         base = np.clip((self.crossing_long - along) / self.crossing_long, 0.0, 1.0)
         apex = np.clip((along - self.crossing_long) / (1.0 - self.crossing_long), 0.0, 1.0)
         bluntness = self.heart_bluntness + self.effusion * (_ELLIPSE - self.heart_bluntness)
-        return np.asarray((1.0 - base**2.4) ** 0.5 * (1.0 - apex**2) ** bluntness)
+        return np.asarray((1.0 - base**base_power) ** 0.5 * (1.0 - apex**2) ** bluntness)
+
+    def _depth(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Thickness over width at shares of the long axis: it grows from the base to the ventricles."""
+        down = np.clip(along / _VENTRICLES_AT, 0.0, 1.0)
+        return np.asarray(self.heart_thickness * (self.heart_base + (1.0 - self.heart_base) * down))
+
+    def _cranial_softness(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The power by which a cross-section thins out towards its border; fluid round the heart is an ellipse."""
+        return np.full_like(along, self.heart_softness + self.effusion * (_ELLIPSE - self.heart_softness))
+
+    def _caudal_softness(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
+        ventricular = self._cranial_softness(along)
+        atrial = np.clip((_VENTRICLES_BELOW - along) / (_VENTRICLES_BELOW - _VENTRICLES_AT), 0.0, 1.0)
+        return ventricular + (1.0 - self.effusion) * atrial * (self.atrial_softness - ventricular)
 
     @cached_property
     def outline(self) -> NDArray[np.float64]:
@@ -157,8 +179,8 @@ class Heart:
             target,
             self.carina,
             self.long_axis * self.axis,
-            self.heart_thickness,
+            self._depth,
             (self._cranial_width, self._caudal_width),
+            (self._cranial_softness, self._caudal_softness),
             self.outline,
-            power=self.heart_softness + self.effusion * (_ELLIPSE - self.heart_softness),
         )

@@ -15,13 +15,13 @@ from canicor.phantom.priors import normal, sometimes, uniform
 class Lungs:
     """Lengths in v, angles in degrees, shares of 1 (by eye on laterals)."""
 
-    lung_air: float = uniform(0.55, 0.82)  # share of air in the lung
+    lung_air: float = uniform(0.62, 0.92)  # share of air in the lung
     lung_texture: float = uniform(0.0, 0.02)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.33, 0.06, 0.22, 0.5)
-    bifurcation: float = uniform(0.4, 2.0)  # its length along the spine
-    trachea_angle: float = normal(9.0, 5.0, -3.0, 22.0)  # to the spine, diverging caudally
-    mediastinum: float = uniform(0.4, 1.9)  # thickness of the cranial mediastinum along the ray
+    bifurcation: float = uniform(0.0, 0.7)  # its length along the spine
+    trachea_angle: float = normal(12.0, 5.0, -1.0, 25.0)  # to the spine, diverging caudally
+    mediastinum: float = uniform(0.5, 2.2)  # thickness of the cranial mediastinum along the ray
     mediastinum_height: float = uniform(0.7, 1.5)
     neck_muscle: float = uniform(0.4, 1.6)  # below the spine, its thickness along the ray over its height
     aorta_radius: float = uniform(0.36, 0.54)
@@ -93,8 +93,8 @@ class Thorax:
         gas, radius = canvas.blank(), self.lungs.trachea_radius
         path = self.trachea
         taper = radius * (1.0 + 0.12 * np.sin(np.linspace(0.0, 5.0, len(path)) + rng.uniform(0.0, 6.0)))
-        taper[0] = radius
-        canvas.tube(gas, path, taper, weight=0.85)
+        taper[:2] = (0.8 * radius, 0.95 * radius)
+        canvas.tube(gas, path, taper, weight=0.75)
         start = path[0]
         for side in (-1.0, 1.0):
             turn = np.radians(rng.uniform(-12.0, 34.0))
@@ -120,15 +120,15 @@ class Thorax:
         canvas.tube(
             solid, np.stack([x, border(x) + 0.15], axis=1), np.linspace(0.5, 0.2, 6), weight=lungs.neck_muscle
         )
-        arch = carina[0] + 0.5
+        arch = carina[0] - 0.6
         under_spine = np.linspace(arch + 1.2, 10.5, 5)
         aorta = np.concatenate(
             [
-                [carina + _by(-0.7, 0.7), [arch - 0.5, 0.5 * (carina[1] + float(border(arch)) + 0.7)]],
+                [carina + _by(-1.4, 0.8), [arch - 0.5, 0.5 * (carina[1] + float(border(arch)) + 0.7)]],
                 np.stack([under_spine, border(under_spine) + 0.5 + np.array([0.35, 0.1, 0.0, 0.0, 0.0])], axis=1),
             ]
         )
-        canvas.tube(solid, smooth_path(aorta, 3), lungs.aorta_radius, weight=0.85)
+        canvas.tube(solid, smooth_path(aorta, 3), lungs.aorta_radius, weight=0.6)
         # Brachiocephalic trunk, cranial vena cava, oesophagus and fat: a band that thins ventrally.
         height = lungs.mediastinum_height
         root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.6])
@@ -140,8 +140,11 @@ class Thorax:
             )
             radius = height * np.linspace(0.75, 1.15, len(path))
             canvas.tube(solid, path, radius, weight=share * lungs.mediastinum / (2.0 * height), lens=True)
+        # Below the trachea there is no lung: vessels and fat lie against it.
+        below = self.trachea[:9] + _by(0.0, lungs.trachea_radius + 0.5)
+        canvas.tube(solid, below, np.linspace(0.2, 0.9, len(below)), weight=0.55 * lungs.mediastinum)
         dorsal = np.array([carina - _by(0.2, 0.5), [chest.inlet, float(border(-3.0)) + 0.9]])
-        canvas.tube(solid, dorsal, (0.8, 1.5), weight=0.5 * lungs.mediastinum)
+        canvas.tube(solid, dorsal, (0.3, 1.5), weight=0.5 * lungs.mediastinum)
         canvas.block(solid, carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
         cava = heart.caudal_border(np.array([0.5]))[0] - _by(0.3, 0.0)
         reach = float(chest.diaphragm(np.array(cava[1]))) + 0.6

@@ -55,10 +55,13 @@ class Trunk:
 
     def belly(self, chest: Chest, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The y of the skin below the sternum."""
-        tuck = np.minimum(self.belly_tuck * np.maximum(x - 5.5, 0.0) ** 2, 4.5)
         before = np.maximum(chest.inlet - x, 0.0)
         below = 2.0 * chest.wall.sternebra_height + self.wall + 0.4 * self.fat
-        return np.asarray(chest.sternum(x) + below - tuck - 0.12 * before**2)
+        untucked = chest.sternum(x) + below - 0.12 * before**2
+        # However lean the dog, its loin keeps half of the trunk's depth.
+        most = 0.5 * np.maximum(untucked - self.back(chest, x), 1.0)
+        tuck = self.belly_tuck * np.maximum(x - 5.5, 0.0) ** 2
+        return np.asarray(untucked - most * (1.0 - np.exp(-tuck / most)))
 
     def _solid(self, chest: Chest, canvas: Canvas, inset: float) -> Map:
         """Trunk and neck: as seen from outside, or without the skin's fat at an inset of 1."""
@@ -74,9 +77,10 @@ class Trunk:
         top = canvas.along_x(lambda x: self.back(chest, x) + 0.7 * fat)
         bottom = canvas.along_x(lambda x: self.belly(chest, x) - 0.4 * fat)
         across = (2.0 * canvas.y - top - bottom) / np.maximum(bottom - top, np.float32(0.5))
+        trunk: Map = canvas.along_x(half_width) * chest.keeled(across)
         across *= across
         across *= np.float32(1.0 - self.squareness) + np.float32(self.squareness) * across
-        trunk: Map = canvas.along_x(half_width) * root(1.0 - across)
+        trunk *= root(1.0 - across)
         neck = canvas.blank()
         line = smooth_path(chest.spine.neck_line(0.9), 2)
         radius = (self.neck_radius + 0.6 * self.fat - 0.6 * fat) * np.linspace(1.3, 0.9, len(line))
