@@ -11,9 +11,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from canicor.errors import FailedPrecondition
+from canicor.vhs import VERTEBRAE_SPANNED
 from training.augmentation import Strength, augment
 from training.dataset import Images
-from training.network import ClassNetwork, KeyPointNetwork, decode, targets
+from training.network import ClassNetwork, KeyPointNetwork, along_spine, decode, targets
 
 Network = TypeVar("Network", bound=nn.Module)
 Loss = Callable[[Network, Tensor, Tensor, Tensor], Tensor]
@@ -96,13 +97,21 @@ def fit(
 
 
 def key_point_loss(network: KeyPointNetwork, images: Tensor, points: Tensor, _classes: Tensor) -> Tensor:
-    """Heat maps against their targets, points against points, and the lengths that make VHS against theirs."""
-    logits = network.logits(images)
+    """Heat maps against their targets, points against points, and the lengths that make VHS against theirs.
+
+    The ruler's is asked for twice: between E and F as found, and from each cell along the spine, where the
+    negative logarithm of a Laplace distribution lets the network say how sure it is there.
+    """
+    logits, length, spread = network.read(network.encoder(images))
     wanted = targets(points, *logits.shape[-2:])
     heat = -(wanted * logits.flatten(-2).log_softmax(-1).reshape(logits.shape)).sum((-1, -2)).mean()
-    found = decode(logits)
+    found, lengths = decode(logits), _log_lengths(points)
     distance = F.smooth_l1_loss(found, points)
-    return heat + _POINTS_WEIGHT * distance + _VHS_WEIGHT * F.l1_loss(_log_lengths(found), _log_lengths(points))
+    between = F.l1_loss(_log_lengths(found), lengths)
+    vertebra = lengths[:, 2, None, None] - math.log(VERTEBRAE_SPANNED)
+    spine = along_spine(points, *length.shape[-2:], reach=2.0)
+    ruler = (((length - vertebra).abs() * torch.exp(-spread) + spread) * spine).sum() / spine.sum()
+    return heat + _POINTS_WEIGHT * distance + _VHS_WEIGHT * between + ruler
 
 
 def class_loss(network: ClassNetwork, images: Tensor, _points: Tensor, classes: Tensor) -> Tensor:

@@ -1,14 +1,16 @@
-"""The networks: one convolutional encoder, and on it a head for six heat maps or for three classes.
+"""The networks: one convolutional encoder, and on it heads for key points and the ruler, or for three classes.
 
 All take uint8 or float [N, height, width] grey images from 0 to 255 and hold their normalisation, so that training
 and serving cannot drift apart. Sides are multiples of `STRIDE`.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from canicor.vhs import HEART_SIZES, KEY_POINT_NAMES
+from canicor.vhs import HEART_SIZES, KEY_POINT_NAMES, VERTEBRAE_SPANNED
 
 STRIDE = 32
 """Input pixels per cell of the encoder's coarsest map."""
@@ -21,6 +23,12 @@ HEAT_MAP_SIGMA = 1.0
 
 _WIDTHS = (16, 24, 48, 96, 128)
 _DECODER_WIDTH = 48
+
+# Vertebrae are some 12 pixels long at the sizes in use; a network starts there.
+_USUAL_LOG_LENGTH, _LOG_LENGTH_DEVIATION = 2.4, 0.3
+_LOG_SPREADS = (-5.0, 2.0)
+# In vertebrae from the line through E and F: as far as spinous processes reach, and the heads of the ribs.
+_DORSAL, _VENTRAL = 2.0, 0.6
 
 # Mean and standard deviation of a chest radiograph's grey values: near enough, batch normalisation does the rest.
 _GREY_MEAN, _GREY_DEVIATION = 110.0, 64.0
@@ -45,8 +53,41 @@ class Encoder(nn.Module):
         return maps[1:]
 
 
+class Reading(NamedTuple):
+    """What `KeyPointNetwork` reads from an image, on a grid of one cell per `HEAT_MAP_STRIDE` input pixels.
+
+    Attributes:
+        logits: Heat maps [N, 6, rows, columns], each a probability over its cells once softmax is taken.
+        length: Natural logarithm of a vertebra's length in input pixels [N, rows, columns], seen from each cell.
+        spread: Natural logarithm of how far that logarithm is off, as a Laplace distribution's scale, likewise.
+    """
+
+    logits: Tensor
+    length: Tensor
+    spread: Tensor
+
+    def key_points(self) -> Tensor:
+        """Returns [N, 6, 2] (x, y) in input pixels.
+
+        A point is its map's mean position; E and F are then moved apart or together along their line until they
+        stand as many vertebrae apart as the ruler spans. Where they lie follows from what surrounds them, and
+        which vertebra is the fourth is often a guess; how long a vertebra is can be seen on each.
+        """
+        points = decode(self.logits)
+        start, end = points[:, 4], points[:, 5]
+        middle, half = 0.5 * (start + end), 0.5 * (end - start)
+        weight = torch.exp(-2.0 * self.spread) * along_spine(points, *self.length.shape[-2:], reach=1.0)
+        length = torch.exp((weight * self.length).sum((-1, -2)) / weight.sum((-1, -2)).clamp(min=1e-12))
+        half = half * (0.5 * VERTEBRAE_SPANNED * length / half.norm(dim=-1).clamp(min=1e-6)).unsqueeze(-1)
+        return torch.cat((points[:, :4], torch.stack((middle - half, middle + half), dim=1)), dim=1)
+
+
 class KeyPointNetwork(nn.Module):
-    """Six heat maps, each a probability over its cells; a key point is its map's mean position."""
+    """Six heat maps, and the length of a vertebra read where vertebrae are.
+
+    The length comes from the finest two maps alone, which see some five vertebrae at a time: so it is measured on
+    vertebrae, processes and ribs, and not inferred from the size of the chest.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,19 +95,22 @@ class KeyPointNetwork(nn.Module):
         self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:])
         self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in _WIDTHS[2:])
         self.head = nn.Conv2d(_DECODER_WIDTH, len(KEY_POINT_NAMES), 1)
+        self.length_laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:3])
+        self.length_head = nn.Sequential(
+            _convolution(_DECODER_WIDTH, _DECODER_WIDTH), nn.Conv2d(_DECODER_WIDTH, 2, 1)
+        )
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Takes [N, height, width] and returns the heat maps' logits [N, 6, rows, columns]."""
-        return self.decoded(self.encoder(images))
-
-    def decoded(self, maps: list[Tensor]) -> Tensor:
-        """Takes the encoder's maps and returns the heat maps' logits."""
+    def read(self, maps: list[Tensor]) -> Reading:
+        """Takes the encoder's maps."""
         sides = [lateral(one) for lateral, one in zip(self.laterals, maps[1:], strict=True)]
         decoded = sides.pop()
         for smooth in self.smoothing:
             decoded = smooth(F.interpolate(decoded, scale_factor=2.0) + sides.pop())
-        logits: Tensor = self.head(decoded)
-        return logits
+        fine, coarse = (lateral(one) for lateral, one in zip(self.length_laterals, maps[1:3], strict=True))
+        length, spread = self.length_head(fine + F.interpolate(coarse, scale_factor=2.0)).unbind(1)
+        return Reading(
+            self.head(decoded), _USUAL_LOG_LENGTH + _LOG_LENGTH_DEVIATION * length, spread.clamp(*_LOG_SPREADS)
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Takes [N, height, width].
@@ -75,8 +119,8 @@ class KeyPointNetwork(nn.Module):
             key_points [N, 6, 2] (x, y) in input pixels, centres at integers; and peaks [N, 6] from 0 to 1, the
             highest cell of each map over that of a target centred on its cell.
         """
-        logits = self.logits(images)
-        return decode(logits), heat_maps(logits).amax((-1, -2))
+        reading = self.read(self.encoder(images))
+        return reading.key_points(), heat_maps(reading.logits).amax((-1, -2))
 
 
 class ClassNetwork(nn.Module):
@@ -119,6 +163,30 @@ def decode(logits: Tensor) -> Tensor:
     x = (probability.sum(-2) * _centres(logits.shape[-1])).sum(-1)
     y = (probability.sum(-1) * _centres(logits.shape[-2])).sum(-1)
     return torch.stack((x, y), dim=-1)
+
+
+def along_spine(points: Tensor, rows: int, columns: int, *, reach: float) -> Tensor:
+    """Marks the cells from which vertebrae are seen: 1 there, else 0.
+
+    Args:
+        points: [N, 6, 2] in input pixels.
+        rows: Of cells.
+        columns: Of cells.
+        reach: How far beyond E and F, in vertebrae.
+
+    Returns:
+        [N, rows, columns].
+    """
+    start, line = points[:, 4, :, None, None], (points[:, 5] - points[:, 4])[..., None, None]
+    square = line.square().sum(1).clamp(min=1e-6) / VERTEBRAE_SPANNED
+    x, y = _centres(columns)[None, None, :] - start[:, 0], _centres(rows)[None, :, None] - start[:, 1]
+    caudal, ventral = (x * line[:, 0] + y * line[:, 1]) / square, (y * line[:, 0] - x * line[:, 1]) / square
+    # The dorsal side lies across the line from A: a dog that faces right is told from one that faces left.
+    across = points[:, 0] - points[:, 4]
+    side = torch.sign(across[:, 1, None, None] * line[:, 0] - across[:, 0, None, None] * line[:, 1])
+    ventral = ventral * side
+    inside = (caudal > -reach) & (caudal < VERTEBRAE_SPANNED + reach) & (ventral > -_DORSAL) & (ventral < _VENTRAL)
+    return inside.float()
 
 
 def heat_maps(logits: Tensor) -> Tensor:

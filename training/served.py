@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from canicor.bundle import OPTIONAL_OUTPUTS, OUTPUTS
 from training.distance import FeatureDistance
-from training.network import ClassNetwork, KeyPointNetwork, decode, heat_maps
+from training.network import ClassNetwork, KeyPointNetwork, heat_maps
 
 NAMES = {kind: (*outputs, *OPTIONAL_OUTPUTS) for kind, outputs in OUTPUTS.items()}
 """The outputs of each kind, in the order in which `forward` returns them."""
@@ -21,9 +21,9 @@ class ServedKeyPoints(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Takes [N, height, width] and returns `NAMES[ModelKind.KEYPOINTS]`."""
         maps = self.network.encoder(images)
-        logits = self.network.decoded(maps)
-        heat = heat_maps(logits)
-        return decode(logits), heat.amax((-1, -2)), self.distance(maps), heat.amax(1)
+        reading = self.network.read(maps)
+        heat = heat_maps(reading.logits)
+        return reading.key_points(), heat.amax((-1, -2)), self.distance(maps), heat.amax(1)
 
 
 class ServedClasses(nn.Module):
