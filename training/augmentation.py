@@ -17,7 +17,8 @@ class Strength:
 
     Attributes:
         rotation: Largest turn either way, in degrees: dogs lie askew on the table.
-        scale: Largest enlargement or its inverse.
+        scale: Largest enlargement or its inverse. Wide: a network that knows how large dogs are drawn guesses the
+            middle where it cannot see, and VHS suffers for it.
         shift: Largest shift either way, as a share of the input's side.
         gamma: Largest exponent of the grey values or its inverse.
         contrast: Largest change of the grey values' spread, as a share of it.
@@ -27,7 +28,7 @@ class Strength:
     """
 
     rotation: float = 12.0
-    scale: float = 1.2
+    scale: float = 1.6
     shift: float = 0.1
     gamma: float = 1.5
     contrast: float = 0.25

@@ -27,7 +27,7 @@ class ChestWall:
     inlet: float = normal(-4.8, 0.9, -7.2, -3.0)  # x of the cavity's cranial end
     chest_depth: float = normal(6.8, 0.75, 5.2, 9.0)  # least depth of the sternum below E
     chest_width: float = normal(6.0, 0.9, 4.0, 8.6)  # of the cavity
-    keel: float = uniform(0.1, 0.6)  # how much narrower chest and trunk are at the sternum
+    keel: float = uniform(0.05, 0.5)  # how much narrower chest and trunk are at the sternum
     sternum_gap: float = uniform(0.0, 0.3)  # heart to sternum
     sternum_slope: float = normal(0.42, 0.08, 0.22, 0.62)  # below the apex, caudally
     sternum_curve: float = uniform(0.004, 0.036)  # how much steeper it is further cranially
@@ -42,8 +42,8 @@ class ChestWall:
     rib_bow: float = uniform(0.2, 0.85)
     rib_radius: float = uniform(0.115, 0.175)
     bony_share: float = uniform(0.6, 0.72)  # of a sternal rib's arc
-    rib_density: float = uniform(0.75, 1.1)  # to the skeleton's
-    rib_marrow: float = uniform(0.65, 0.85)
+    rib_density: float = uniform(0.8, 1.15)  # to the skeleton's
+    rib_marrow: float = uniform(0.62, 0.83)
     cartilage: float = uniform(0.1, 0.7)  # its mineral, as a share of bone
     cartilage_reach: float = uniform(0.7, 1.6)  # cranially, of the third rib's
     sternebra_height: float = uniform(0.17, 0.27)

@@ -67,7 +67,7 @@ class Heart:
     carina_ventral: float = normal(2.07, 0.41, 1.15, 3.2)
     crossing_long: float = normal(0.34, 0.05, 0.22, 0.46)  # where CD crosses AB, from A
     crossing_short: float = normal(0.61, 0.05, 0.48, 0.74)  # where AB crosses CD, from C
-    heart_thickness: float = uniform(0.55, 0.95)  # along the ray, in widths
+    heart_thickness: float = uniform(0.5, 0.82)  # along the ray, in widths
     heart_base: float = uniform(0.25, 0.9)  # that thickness at the carina, as a share: vessels and atria in fat
     heart_bluntness: float = uniform(0.5, 0.72)  # of the apex
     heart_softness: float = uniform(0.35, 0.75)  # of its border: a beating heart in its fat has no sharp one

@@ -15,7 +15,7 @@ from canicor.phantom.priors import normal, sometimes, uniform
 class Lungs:
     """Lengths in v, angles in degrees, shares of 1 (by eye on laterals)."""
 
-    lung_air: float = uniform(0.62, 0.92)  # share of air in the lung
+    lung_air: float = uniform(0.6, 0.88)  # share of air in the lung
     lung_texture: float = uniform(0.0, 0.02)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
     trachea_radius: float = normal(0.33, 0.06, 0.22, 0.5)
@@ -141,12 +141,12 @@ class Thorax:
             radius = height * np.linspace(0.75, 1.15, len(path))
             canvas.tube(solid, path, radius, weight=share * lungs.mediastinum / (2.0 * height), lens=True)
         # Below the trachea there is no lung: vessels and fat lie against it.
-        below = self.trachea[:9] + _by(0.0, lungs.trachea_radius + 0.5)
-        canvas.tube(solid, below, np.linspace(0.2, 0.9, len(below)), weight=0.55 * lungs.mediastinum)
+        below = self.trachea[:13] + _by(0.0, lungs.trachea_radius + 0.5)
+        canvas.tube(solid, below, np.linspace(0.2, 1.0, len(below)), weight=0.55 * lungs.mediastinum)
         dorsal = np.array([carina - _by(0.2, 0.5), [chest.inlet, float(border(-3.0)) + 0.9]])
         canvas.tube(solid, dorsal, (0.3, 1.5), weight=0.5 * lungs.mediastinum)
         canvas.block(solid, carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
-        cava = heart.caudal_border(np.array([0.5]))[0] - _by(0.3, 0.0)
+        cava = heart.caudal_border(np.array([0.42]))[0] - _by(0.3, 0.0)
         reach = float(chest.diaphragm(np.array(cava[1]))) + 0.6
         to_diaphragm = [cava, [0.5 * (cava[0] + reach), cava[1] - 0.12], [reach, cava[1] - 0.2]]
         canvas.tube(solid, to_diaphragm, lungs.cava_radius)

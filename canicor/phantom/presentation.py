@@ -29,11 +29,11 @@ class Presentation:
     equalisation: float = uniform(0.3, 0.8)  # how much of the slow changes is taken away
     equalised_size: float = uniform(0.1, 0.3)
     local_contrast: float = uniform(0.3, 1.3)  # at some v
-    edge_enhancement: float = uniform(0.0, 1.3)  # at some pixels
+    edge_enhancement: float = uniform(0.1, 1.7)  # at some pixels
     darkest: float = uniform(0.1, 2.0)  # percentile of the dog that is shown black
     brightest: float = uniform(96.5, 99.9)  # and white
     overexposed: float = sometimes(0.05, 2.0, 14.0)  # percent of the dog that is black beyond these
-    gamma: float = normal(1.08, 0.22, 0.6, 1.7)
+    gamma: float = normal(0.97, 0.2, 0.6, 1.7)
     s_curve: float = uniform(-0.15, 0.6)
     lung_grey: float = uniform(0.0, 0.3)  # what black becomes inside the dog
     brightness: float = normal(0.84, 0.07, 0.6, 1.0)  # what white becomes

@@ -51,7 +51,7 @@ class Spine:
     process_length: float = normal(2.4, 0.4, 1.4, 3.3)  # of the longest spinous processes
     process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
     process_width: float = uniform(0.08, 0.16)
-    process_depth: float = uniform(0.6, 1.4)  # across, as a share of their width
+    process_depth: float = uniform(0.7, 1.5)  # across, as a share of their width
 
     def ventral_border(self, x: ArrayLike) -> NDArray[np.float64]:
         """The y of the bodies' ventral border from T1 caudally: through E and F, bent again in the loin."""
