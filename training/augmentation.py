@@ -50,8 +50,7 @@ def augment(images: Tensor, points: Tensor, strength: Strength, generator: Gener
         generator: The only source of chance.
 
     Returns:
-        float32 [N, height, width] from 0 to 255, and points [N, 6, 2]. Points that were inside stay inside, unless
-        the enlarged figure is larger than the image.
+        float32 [N, height, width] from 0 to 255, and points [N, 6, 2]. Points that were inside stay inside.
     """
     moved, moved_points = _move(images.float(), points, strength, generator)
     return _expose(_blur(moved, strength, generator), strength, generator), moved_points
@@ -63,9 +62,13 @@ def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generat
     centre = (size - 1) / 2
     angle = _even(count, math.radians(strength.rotation), generator)
     scale = torch.exp(_even(count, math.log(strength.scale), generator))
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    cos, sin = torch.cos(angle), torch.sin(angle)
     turn = torch.stack((cos, -sin, sin, cos), dim=-1).view(count, 2, 2)
-    turned = (points - centre) @ turn.transpose(1, 2) + centre
+    turned = (points - centre) @ turn.transpose(1, 2)
+    # No larger than the image has room for: a point outside teaches nothing.
+    room = (size - 1) / (turned.amax(1) - turned.amin(1)).clamp(min=1)
+    scale = torch.minimum(scale, room.amin(-1)).view(count, 1, 1)
+    turn, turned = turn * scale, turned * scale + centre
     shift = torch.stack([_even(count, strength.shift, generator) for _ in range(2)], dim=-1) * size
     shift = torch.minimum(torch.maximum(shift, -turned.amin(1)), size - 1 - turned.amax(1))
 

@@ -9,7 +9,8 @@ from canicor.vhs import KeyPoints, measure
 from training.augmentation import Strength, augment
 
 STILL = Strength(rotation=0, scale=1, shift=0, gamma=1, contrast=0, brightness=0, noise=0, blur=0)
-MOTION = Strength(gamma=1, contrast=0, brightness=0, noise=0, blur=0)
+# Small enough that the blobs stay whole inside the image.
+MOTION = Strength(scale=1.2, gamma=1, contrast=0, brightness=0, noise=0, blur=0)
 POINTS = torch.tensor([[60.0, 40.0], [80.0, 75.0], [50.0, 65.0], [85.0, 50.0], [45.0, 30.0], [90.0, 25.0]])
 
 
@@ -43,6 +44,14 @@ def test_points_stay_inside_the_image() -> None:
     near_edge = POINTS - POINTS.amin(0) + 2
     images = torch.zeros(200, 112, 144, dtype=torch.uint8)
     _, moved = augment(images, near_edge.expand(200, 6, 2), Strength(), Generator().manual_seed(2))
+    assert moved.amin() >= -1e-3
+    assert bool((moved.amax(dim=(0, 1)) <= torch.tensor([143.001, 111.001])).all())
+
+
+def test_a_large_figure_is_enlarged_no_further_than_it_fits() -> None:
+    wide = torch.tensor([142.0, 110.0]) * (POINTS - POINTS.amin(0)) / (POINTS.amax(0) - POINTS.amin(0))
+    images = torch.zeros(200, 112, 144, dtype=torch.uint8)
+    _, moved = augment(images, wide.expand(200, 6, 2), Strength(scale=3), Generator().manual_seed(2))
     assert moved.amin() >= -1e-3
     assert bool((moved.amax(dim=(0, 1)) <= torch.tensor([143.001, 111.001])).all())
 
