@@ -4,7 +4,7 @@ One small heat-map network and one recipe, both fixed here so that phantoms can 
 `canicor train`, 160 x 192 inputs, 3,000 phantoms of a thumbnail's size or up to twice that, no real radiograph.
 It is judged on the thumbnails and radiographs of ../shared/radiographs, which lie outside the repository; so must
 the sheet, which shows them with the points stated (white) and found (yellow). What a part's variety contributes
-is seen by running once without it, the numbers of that part being the same in all phantoms. Takes 6 to 11 minutes
+is seen by running once without it, the numbers of that part being the same in all phantoms. Takes 11 to 18 minutes
 a seed.
 """
 
@@ -43,7 +43,7 @@ from canicor.vhs import HEART_SIZES, KeyPoints, heart_size, measure
 if TYPE_CHECKING:
     from training.network import KeyPointNetwork
 
-PHANTOMS, EPOCHS = 3000, 12
+PHANTOMS, EPOCHS = 3000, 18
 HEIGHT, WIDTH = 160, 192
 DRAWN_HEIGHT, DRAWN_WIDTH = 250, 320
 SMALLEST = 0.48
