@@ -2,8 +2,8 @@
 
 Cut out around A, B, C and D and along the spine, in units of each dog's vertebrae with E-F level, and averaged:
 thumbnails of ../shared/radiographs above, phantoms below. What is brighter, darker or elsewhere in one row is what
-the phantom draws wrongly on the whole. The picture is of real dogs and must stay outside the repository. It takes a
-minute.
+the phantom draws wrongly on the whole. The picture is of real dogs and must stay outside the repository. It takes
+a minute.
 """
 
 import argparse
