@@ -47,6 +47,9 @@ _ATRIUM_AT, _ATRIUM_WIDTH = 0.16, 0.11
 _VENTRICLES_AT, _VENTRICLES_BELOW = 0.45, 0.75
 """Where on the long axis, from A, the ventricles begin to take over from atria and great vessels, and end to."""
 
+_CRANIAL_BASE, _CAUDAL_BASE = 4.0, 2.0
+"""Exponents of the silhouette from A to C and to D: great vessels and auricle make the cranial one the blunter."""
+
 _ELLIPSE = 0.5
 """The exponent that makes an ellipse of a silhouette, and of a cross-section."""
 
@@ -134,14 +137,15 @@ class Heart:
         return np.asarray(self.carina + length * self.axis + width[:, None] * caudal)
 
     def _cranial_width(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
-        # Great vessels and auricle make the cranial half of the base the blunter one.
-        return self.crossing_short * self.short_axis * self._egg(along, 4.0)
+        return self.crossing_short * self.short_axis * self._egg(along, _CRANIAL_BASE)
 
     def _caudal_width(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
         share = np.clip((self.vhs - _ATRIUM_FROM) / (_ATRIUM_FULL - _ATRIUM_FROM), 0.0, 1.0)
         bulge = np.exp(-(((along - _ATRIUM_AT) / _ATRIUM_WIDTH) ** 2)) * self.left_atrium * share
         bulge *= np.sqrt(np.clip(along / _ATRIUM_AT, 0.0, 1.0))
-        return np.asarray((1.0 - self.crossing_short) * self.short_axis * np.maximum(self._egg(along, 2.0), bulge))
+        return np.asarray(
+            (1.0 - self.crossing_short) * self.short_axis * np.maximum(self._egg(along, _CAUDAL_BASE), bulge)
+        )
 
     def _egg(self, along: NDArray[np.float64], base_power: float) -> NDArray[np.float64]:
         """Width across the long axis, as a share: 0 at A and B, 1 and level at the crossing.
