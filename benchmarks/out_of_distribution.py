@@ -79,7 +79,7 @@ def real_radiographs(spec: InputSpec) -> Iterator[tuple[str, Pictures]]:
     with (FOLDER / "thumbnails.csv").open() as file:
         thumbnails = [FOLDER / row["file"] for row in csv.DictReader(file)]
     for what, files in (("real thumbnails", thumbnails), ("real radiographs", sorted(FOLDER.glob("canine-*")))):
-        yield what, np.stack([read(one.read_bytes(), spec.height, spec.width, spec.resize)[1] for one in files])
+        yield what, np.stack([read(one.read_bytes(), spec.height, spec.width, spec.resize).pixels for one in files])
 
 
 def distances(bundle: Bundle, pictures: Pictures) -> NDArray[np.float32]:

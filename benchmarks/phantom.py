@@ -1,5 +1,6 @@
-"""Phantoms a second on one core: `python benchmarks/phantom.py`."""
+"""Phantoms a second on one core, and the most memory that the process held: `python benchmarks/phantom.py`."""
 
+import resource
 import time
 
 from canicor.phantom import draw
@@ -19,6 +20,7 @@ def images_per_second(side: int) -> float:
 def main() -> None:
     for side in (256, 512, 1024, 3000):
         print(f"{side} x {side}: {images_per_second(side):.2f} images/s")
+    print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":
