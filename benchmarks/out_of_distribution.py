@@ -79,7 +79,8 @@ def real_radiographs(spec: InputSpec) -> Iterator[tuple[str, Pictures]]:
     with (FOLDER / "thumbnails.csv").open() as file:
         thumbnails = [FOLDER / row["file"] for row in csv.DictReader(file)]
     for what, files in (("real thumbnails", thumbnails), ("real radiographs", sorted(FOLDER.glob("canine-*")))):
-        yield what, np.stack([read(one.read_bytes(), spec.height, spec.width, spec.resize).pixels for one in files])
+        prepared = (read(one.read_bytes(), spec.height, spec.width, spec.resize) for one in files)
+        yield what, np.stack([one.pixels for one in prepared])
 
 
 def distances(bundle: Bundle, pictures: Pictures) -> NDArray[np.float32]:
