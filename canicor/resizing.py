@@ -1,6 +1,7 @@
-"""Resizing, anti-aliased: the triangle filter that Pillow calls bilinear."""
+"""Resizing, anti-aliased, as Pillow does it."""
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,11 +16,26 @@ except ImportError:  # It has no wheels for Linux on ARM: Pillow gives the same,
 # Rows; of 2500 pixels in 16 bits, they fit into a core's cache.
 _STRIP = 250
 
+
+class Filter(Enum):
+    """How pixels are weighed, by Pillow's names; the value is cykooz's name."""
+
+    BOX = "box"
+    BILINEAR = "bilinear"  # a triangle
+    BICUBIC = "catmull_rom"
+
+
 Pixels = TypeVar("Pixels", bound=NDArray[Any])
 """[height, width] of uint8, uint16 or float32."""
 
 
-def resized(pixels: Pixels, rows: int, columns: int, extent: tuple[float, float] | None = None) -> Pixels:
+def resized(
+    pixels: Pixels,
+    rows: int,
+    columns: int,
+    extent: tuple[float, float] | None = None,
+    by: Filter = Filter.BILINEAR,
+) -> Pixels:
     """Resizes a grey image.
 
     Args:
@@ -28,6 +44,7 @@ def resized(pixels: Pixels, rows: int, columns: int, extent: tuple[float, float]
         columns: Of the result.
         extent: (down, across) how much of the image, from its first pixel's edge, becomes the result; all of it
             without.
+        by: The filter.
 
     Returns:
         [rows, columns] of the same type, or the image itself where it has that size; not to be written to.
@@ -36,7 +53,7 @@ def resized(pixels: Pixels, rows: int, columns: int, extent: tuple[float, float]
     if pixels.shape == (rows, columns) == (down, across):
         return pixels
     resize = _by_cykooz if cykooz else _by_pillow
-    return resize(pixels, rows, columns, float(down), float(across))
+    return resize(pixels, rows, columns, float(down), float(across), by)
 
 
 def resized_as_shown(
@@ -56,21 +73,21 @@ def resized_as_shown(
     return resized(joined, rows, columns)  # type: ignore[no-any-return]
 
 
-def _by_cykooz(pixels: Pixels, rows: int, columns: int, down: float, across: float) -> Pixels:
+def _by_cykooz(pixels: Pixels, rows: int, columns: int, down: float, across: float, by: Filter) -> Pixels:
     types = cykooz.PixelType
     pixel_type = {"B": types.U8, "H": types.U16, "f": types.F32}[pixels.dtype.char]
     height, width = pixels.shape
     source = cykooz.ImageData(width, height, pixel_type, pixels.tobytes())
     target = cykooz.ImageData(columns, rows, pixel_type)
-    filtering = cykooz.ResizeAlg.convolution(cykooz.FilterType.bilinear)
+    filtering = cykooz.ResizeAlg.convolution(cykooz.FilterType[by.value])
     options = cykooz.ResizeOptions(filtering, crop_box=cykooz.CropBox(0, 0, across, down))
     cykooz.Resizer().resize(source, target, options)
     made: Any = np.frombuffer(target.get_buffer(), pixels.dtype).reshape(rows, columns)
     return made  # type: ignore[no-any-return]
 
 
-def _by_pillow(pixels: Pixels, rows: int, columns: int, down: float, across: float) -> Pixels:
+def _by_pillow(pixels: Pixels, rows: int, columns: int, down: float, across: float, by: Filter) -> Pixels:
     # Pillow resizes no 16-bit integers.
     image = Image.fromarray(pixels.astype(np.float32) if pixels.dtype == np.uint16 else pixels)
-    made: Any = np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR, box=(0, 0, across, down)))
+    made: Any = np.asarray(image.resize((columns, rows), Image.Resampling[by.name], box=(0, 0, across, down)))
     return made if made.dtype == pixels.dtype else np.rint(made).astype(pixels.dtype)  # type: ignore[no-any-return]

@@ -23,12 +23,13 @@ from sklearn.datasets import load_sample_images
 from canicor import phantom
 from canicor.bundle import InputSpec
 from canicor.model_input import read
-from canicor.phantom.beam import Beam
-from canicor.phantom.canvas import Canvas, smooth_path
+from canicor.phantom.beam import Beam, Map
+from canicor.phantom.canvas import Canvas
 from canicor.phantom.dog import Tissue
 from canicor.phantom.exposure import Exposure, expose
 from canicor.phantom.presentation import Presentation, present
 from canicor.phantom.priors import drawn
+from canicor.phantom.solids import Solids, smooth_path
 
 Picture = NDArray[np.uint8]
 """uint8 [height, width], bright = dense."""
@@ -157,56 +158,54 @@ def _thorax(rng: np.random.Generator) -> Picture:
 def _ventrodorsal(rng: np.random.Generator) -> Picture:
     """A thorax seen along the sagittal plane: spine in the middle, lungs on either side, heart to the left."""
     canvas = _canvas(rng, turn=rng.uniform(80, 100))
-    soft, bone = canvas.blank(), canvas.blank()
+    trunk, lungs, heart, bones = Solids(), Solids(), Solids(), Solids()
     half, air = rng.uniform(2.6, 3.4), rng.uniform(0.62, 0.8)
-    canvas.block(soft, (1.5, 0), (12, half + rng.uniform(0.6, 1.1)), rng.uniform(6, 8))
-    lung = canvas.blank()
+    trunk.block((1.5, 0), (12, half + rng.uniform(0.6, 1.1)), rng.uniform(6, 8))
     for side in (-1, 1):
-        canvas.block(lung, (1.0, side * half * 0.5), (4.6, half * 0.48), 5.0, angle=side * 6, power=2)
-    heart = canvas.blank()
-    canvas.block(heart, (1.6, 0.4), (rng.uniform(2.1, 2.9), rng.uniform(1.5, 2.1)), 3.6, angle=18, power=2)
-    soft -= np.float32(air) * np.maximum(lung - heart, 0.0)
+        lungs.block((1.0, side * half * 0.5), (4.6, half * 0.48), 5.0, angle=side * 6, power=2)
+    heart.block((1.6, 0.4), (rng.uniform(2.1, 2.9), rng.uniform(1.5, 2.1)), 3.6, angle=18, power=2)
     for number in range(-4, 9):
         x = number + 0.05 * rng.standard_normal()
-        canvas.block(bone, (x, 0), (0.44, 0.42), 0.8)
-        canvas.block(bone, (x, 0), (0.12, 0.9), 0.3, power=2)
-        canvas.tube(bone, [(x, 0), (x, 0.16)], (0.12, 0.1), weight=2.0)
+        bones.block((x, 0), (0.44, 0.42), 0.8)
+        bones.block((x, 0), (0.12, 0.9), 0.3, power=2)
+        bones.tube([(x, 0), (x, 0.16)], (0.12, 0.1), weight=2.0)
         for side in (-1, 1):
             reach = side * (half - 0.03 * (number - 2) ** 2 + 0.1)
             rib = smooth_path([(x, 0), (x + 0.3, 0.75 * reach), (x + 0.9, reach)], 4)
-            canvas.tube(bone, rib, np.linspace(0.13, 0.1, len(rib)), marrow=0.6)
-    return _film(canvas, soft, bone, rng.uniform(1.0, 2.3), rng)
+            bones.tube(rib, np.linspace(0.13, 0.1, len(rib)), marrow=0.6)
+    soft = canvas.thickness(trunk)
+    soft -= np.float32(air) * np.maximum(canvas.thickness(lungs) - canvas.thickness(heart), 0.0)
+    return _film(canvas, soft, bones, rng.uniform(1.0, 2.3), rng)
 
 
 def _hand(rng: np.random.Generator) -> Picture:
     """A person's hand, flat on the film: a unit is a centimetre."""
     canvas = _canvas(rng, turn=rng.uniform(-110, -70), unit=HEIGHT / rng.uniform(19, 24))
-    soft, bone = canvas.blank(), canvas.blank()
-    canvas.block(soft, (-3.5, 0), (4.6, 4.2), 2.6)
-    canvas.tube(soft, [(-13, 0), (-6, 0)], (2.9, 2.7), weight=0.6)
+    flesh, bones = Solids(), Solids()
+    flesh.block((-3.5, 0), (4.6, 4.2), 2.6)
+    flesh.tube([(-13, 0), (-6, 0)], (2.9, 2.7), weight=0.6)
     for index, (length, spread) in enumerate(((5.5, -46), (7.4, -11), (8.2, -2), (7.6, 7), (6.0, 17))):
-        _digit(canvas, soft, bone, root=(-4.5, 1.15 * (index - 2)), reach=4.0 + length, spread=spread, radius=0.85)
+        _digit(flesh, bones, root=(-4.5, 1.15 * (index - 2)), reach=4.0 + length, spread=spread, radius=0.85)
     for side in (-0.9, 0.9):
-        canvas.tube(bone, [(-13, side), (-6.3, side)], (0.75, 0.95), marrow=0.5)
-    return _film(canvas, soft, bone, 1.0, rng)
+        bones.tube([(-13, side), (-6.3, side)], (0.75, 0.95), marrow=0.5)
+    return _film(canvas, canvas.thickness(flesh), bones, 1.0, rng)
 
 
 def _paw(rng: np.random.Generator) -> Picture:
     """A dog's forepaw, flat on the film: a unit is a centimetre."""
     canvas = _canvas(rng, turn=rng.uniform(-110, -70), unit=HEIGHT / rng.uniform(13, 17))
-    soft, bone = canvas.blank(), canvas.blank()
-    canvas.tube(soft, [(-10, 0), (1.5, 0)], (1.6, 2.2), weight=0.8)
+    flesh, bones = Solids(), Solids()
+    flesh.tube([(-10, 0), (1.5, 0)], (1.6, 2.2), weight=0.8)
     for index, spread in enumerate((-16, -5, 5, 16)):
-        _digit(canvas, soft, bone, root=(-3.0, 0.75 * (index - 1.5)), reach=7.5, spread=spread, radius=0.75)
+        _digit(flesh, bones, root=(-3.0, 0.75 * (index - 1.5)), reach=7.5, spread=spread, radius=0.75)
     for side in (-0.45, 0.45):
-        canvas.tube(bone, [(-10, side), (-3.6, side)], (0.5, 0.6), marrow=0.5)
-    return _film(canvas, soft, bone, 1.0, rng)
+        bones.tube([(-10, side), (-3.6, side)], (0.5, 0.6), marrow=0.5)
+    return _film(canvas, canvas.thickness(flesh), bones, 1.0, rng)
 
 
 def _digit(
-    canvas: Canvas,
-    soft: NDArray[np.float32],
-    bone: NDArray[np.float32],
+    flesh: Solids,
+    bones: Solids,
     root: tuple[float, float],
     reach: float,
     spread: float,
@@ -215,11 +214,11 @@ def _digit(
     """Adds a ray of a hand: its flesh, and four bones with a gap at each joint."""
     turn = np.radians(spread)
     along, start = np.array([np.cos(turn), np.sin(turn)]), np.array(root)
-    canvas.tube(soft, [start, start + reach * along], (radius, 0.8 * radius))
+    flesh.tube([start, start + reach * along], (radius, 0.8 * radius))
     joints = reach * np.array([0.0, 0.42, 0.68, 0.86, 1.0])
     for one, other in pairwise(joints):
         ends = [start + (one + 0.12) * along, start + (other - 0.12) * along]
-        canvas.tube(bone, ends, (0.5 * radius, 0.42 * radius), marrow=0.5)
+        bones.tube(ends, (0.5 * radius, 0.42 * radius), marrow=0.5)
 
 
 def _canvas(rng: np.random.Generator, turn: float, unit: float | None = None) -> Canvas:
@@ -229,11 +228,9 @@ def _canvas(rng: np.random.Generator, turn: float, unit: float | None = None) ->
     return Canvas(Beam(unit, -turn, origin, WIDTH, HEIGHT))
 
 
-def _film(
-    canvas: Canvas, soft: NDArray[np.float32], bone: NDArray[np.float32], cm: float, rng: np.random.Generator
-) -> Picture:
+def _film(canvas: Canvas, soft: Map, bones: Solids, cm: float, rng: np.random.Generator) -> Picture:
     soft *= 1.0 + np.float32(0.02) * canvas.texture(rng, 0.5)
-    tissue = Tissue(np.maximum(soft, 0.0), canvas.blank(), np.maximum(bone, 0.0))
+    tissue = Tissue(np.maximum(soft, 0.0), canvas.blank(), canvas.thickness(bones))
     density = expose(tissue, cm, canvas.beam.scale, drawn(Exposure, rng), rng)
     return np.asarray(present(density, drawn(Presentation, rng), rng.random() < 0.5, 8, rng), np.uint8)
 

@@ -14,6 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 Points = NDArray[np.float64]
 """float64 [n, 2] or [n, 3]."""
 
+Map = NDArray[np.float32]
+"""A number for each pixel of the film: float32 [height, width]."""
+
+Box = tuple[slice, slice]
+"""Rows and columns of the film."""
+
 
 @dataclass(frozen=True)
 class Beam:
@@ -65,3 +71,13 @@ class Beam:
         larger = 1.0 / (1.0 - height / self.source)
         seen = points[:, :2] + height[:, None] * lean - self.focus
         return self.focus + seen * larger[:, None], larger
+
+    def coordinates(self, origin: ArrayLike, units: NDArray[np.float64], box: Box) -> list[Map]:
+        """How far a box's pixels lie from a point in v, along each unit vector [n, 2] and in its lengths."""
+        rows, columns = (np.arange(part.start or 0, part.stop, dtype=np.float64) for part in box)
+        per_pixel = units @ self.axes / self.scale
+        at_zero = -per_pixel @ np.asarray(self.origin) - units @ np.asarray(origin)
+        return [
+            (across * columns + start).astype(np.float32)[None, :] + (down * rows).astype(np.float32)[:, None]
+            for (across, down), start in zip(per_pixel, at_zero, strict=True)
+        ]

@@ -6,9 +6,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from canicor.phantom.canvas import Canvas, Map, root, smooth_path
+from canicor.phantom.beam import Map
+from canicor.phantom.canvas import Canvas
+from canicor.phantom.chords import root
 from canicor.phantom.heart import Heart
 from canicor.phantom.priors import normal, sometimes, uniform
+from canicor.phantom.solids import Solids, smooth_path
 from canicor.phantom.spine import THORACIC, Spine
 
 _STERNAL_RIBS = 9
@@ -128,12 +131,14 @@ class Chest:
 
     def add_bones(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
         """Adds ribs and sternum."""
+        bones = Solids()
         for number in range(THORACIC):
             for side in (-1.0, 1.0):
-                self._add_rib(canvas, bone, rng, number, side)
-        self._add_sternum(canvas, bone, rng)
+                self._add_rib(bones, rng, number, side)
+        self._add_sternum(bones, rng)
+        bone += canvas.thickness(bones)
 
-    def _add_rib(self, canvas: Canvas, bone: Map, rng: np.random.Generator, number: int, side: float) -> None:
+    def _add_rib(self, bones: Solids, rng: np.random.Generator, number: int, side: float) -> None:
         """A bony arc along the chest's wall, then the cartilage that bends cranially to the sternum."""
         wall, head = self.wall, self.spine.thoracic(number)
         top = head[1] - 0.5 * self.spine.body_height
@@ -152,14 +157,14 @@ class Chest:
         radius = wall.rib_radius * np.linspace(0.8, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
         radius[0] *= 1.5
         density = wall.rib_density * self.spine.bone_density
-        canvas.tube(bone, path, radius, weight=density, marrow=wall.rib_marrow)
+        bones.tube(path, radius, weight=density, marrow=wall.rib_marrow)
         if wall.calcified:
-            canvas.block(bone, path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
+            bones.block(path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
         mineral = wall.cartilage * float(rng.uniform(0.6, 1.3))
         radius = wall.rib_radius * np.linspace(1.0, 0.6, 9)
         # From where the bone's round end stops: two ends on one place would make a dot.
         end = path[-1] + radius[0] * (path[-1] - path[-2]) / np.linalg.norm(path[-1] - path[-2])
-        canvas.tube(bone, self._cartilage(end, number), radius, weight=mineral * density)
+        bones.tube(self._cartilage(end, number), radius, weight=mineral * density)
 
     def _cartilage(self, start: NDArray[np.float64], number: int) -> NDArray[np.float64]:
         """float64 [9, 3]: from a rib's bony end, first on, then cranially to the sternum or the next cartilage."""
@@ -172,7 +177,7 @@ class Chest:
         bend, tip = (x - 0.15 * back, y + 0.55 * drop, 0.75 * z), (x - back, end, 0.2 * z)
         return smooth_path(np.array([start, bend, tip]), 4)
 
-    def _add_sternum(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
+    def _add_sternum(self, bones: Solids, rng: np.random.Generator) -> None:
         """Eight sternebrae from before the inlet to behind the apex, none quite in line."""
         edges = np.linspace(self.inlet - 1.0, max(self.heart.apex[0] + 2.2, self.inlet + 7.5), _STERNEBRAE + 1)
         height, density = self.wall.sternebra_height, self.spine.bone_density
@@ -180,12 +185,11 @@ class Chest:
         for left, step in zip(joints, np.diff(joints, axis=0), strict=False):
             angle = float(np.degrees(np.arctan2(step[1], step[0])) + rng.normal(0.0, 2.0))
             half = (0.43 * float(np.hypot(*step)), height * float(rng.uniform(0.9, 1.1)))
-            canvas.block(bone, left + 0.5 * step, half, 0.15 * density, angle=angle)
+            bones.block(left + 0.5 * step, half, 0.15 * density, angle=angle)
             for share in (0.09, 0.91):
-                canvas.block(bone, left + share * step, (0.05, 1.05 * half[1]), 0.13 * density, angle=angle)
+                bones.block(left + share * step, (0.05, 1.05 * half[1]), 0.13 * density, angle=angle)
             for end in (-1.0, 1.0):
-                canvas.tube(
-                    bone,
+                bones.tube(
                     [left + 0.1 * step + [0.0, end * half[1]], left + 0.9 * step + [0.0, end * half[1]]],
                     0.04,
                     weight=0.6 * density,

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor.phantom.abdomen import Abdomen
+from canicor.phantom.beam import Map
 from canicor.phantom.breeds import SHIFTS, BreedType
-from canicor.phantom.canvas import Canvas, Map
+from canicor.phantom.canvas import Canvas
 from canicor.phantom.chest import Chest, ChestWall
 from canicor.phantom.devices import Devices
 from canicor.phantom.heart import Heart
@@ -123,7 +124,7 @@ class Dog:
     def build(self, canvas: Canvas, stream: Stream, tissue: Tissue, masks: Masks) -> Iterator[str]:
         """Adds the parts one after the other, and yields the name of each when it is there."""
         chest = self.thorax.chest
-        soft, fat, bone, heart = tissue.soft, tissue.fat, tissue.bone, canvas.blank()
+        soft, fat, bone = tissue.soft, tissue.fat, tissue.bone
         self.trunk.add(chest, canvas, soft, fat, stream("trunk texture"))
         yield "trunk, neck and head"
         self.limbs.add(chest, canvas, soft, bone, stream("limbs' places"))
@@ -131,7 +132,7 @@ class Dog:
         self.abdomen.add(chest, canvas, soft, fat, stream("abdomen's places"))
         masks["dog"] = soft + fat > np.float32(0.05)
         yield "abdomen"
-        self.heart.add(canvas, heart)
+        heart = canvas.thickness(self.heart.solids())
         masks["heart"] = heart > 0.0
         solid = self.thorax.solid(canvas, heart, stream("vessels"))
         air = self.thorax.air(canvas, chest.cavity(canvas), solid, stream("lung texture"))

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from canicor.phantom.canvas import Map
+from canicor.phantom.beam import Map
 from canicor.phantom.dog import Tissue
 from canicor.phantom.priors import normal, sometimes, uniform
+from canicor.resizing import Filter, resized
 
 # Mass attenuation at 40 and 60 keV in cm2/g (NIST XCOM tables of ICRU-44 tissues) times density in g/cm3 (ICRU-44;
 # whole bone, shell and trabeculae together, 1.4): linear attenuation in 1/cm.
@@ -86,9 +86,8 @@ def blur(image: Map, sigma: float) -> Map:
     """A Gaussian of `sigma` pixels, by its samples at whole pixels; a wide one on a copy of half the size."""
     if sigma > _WIDE:
         height, width = image.shape
-        half = Image.fromarray(image).resize((-(-width // 2), -(-height // 2)), Image.Resampling.BOX)
-        blurred = Image.fromarray(blur(np.asarray(half), 0.5 * sigma))
-        return np.asarray(blurred.resize((width, height), Image.Resampling.BICUBIC))
+        half = resized(image, -(-height // 2), -(-width // 2), by=Filter.BOX)
+        return resized(blur(half, 0.5 * sigma), height, width, by=Filter.BICUBIC)
     reach = max(1, round(3.0 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2)
     kernel /= kernel.sum()
@@ -104,6 +103,6 @@ def blur(image: Map, sigma: float) -> Map:
 
 def smooth(image: Map, cell: int) -> Map:
     """A low-pass at about `cell` pixels, through a small copy."""
-    size = (max(1, image.shape[1] // cell), max(1, image.shape[0] // cell))
-    small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
-    return np.asarray(small.resize((image.shape[1], image.shape[0]), Image.Resampling.BICUBIC))
+    height, width = image.shape
+    small = resized(image, max(1, height // cell), max(1, width // cell), by=Filter.BOX)
+    return resized(small, height, width, by=Filter.BICUBIC)

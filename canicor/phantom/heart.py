@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from canicor.phantom.canvas import Canvas, Map
 from canicor.phantom.priors import draw_fields, normal, sometimes, truncated_normal, uniform
+from canicor.phantom.solids import Egg, Solids
 from canicor.vhs import LARGE_ABOVE, SMALL_BELOW, VERTEBRAE_SPANNED, HeartSize
 
 VHS_MEAN, VHS_SD = 9.65, 1.34
@@ -177,10 +177,9 @@ class Heart:
         along = np.linspace(0.0, 1.0, 41)
         return np.concatenate([self.cranial_border(along), self.caudal_border(along)])
 
-    def add(self, canvas: Canvas, target: Map) -> None:
-        """Adds what of each ray lies in the heart: its silhouette has A-B as long axis, C-D as greatest width."""
-        canvas.egg(
-            target,
+    def solids(self) -> Solids:
+        """An egg: its silhouette has A-B as long axis, C-D as greatest width."""
+        egg = Egg(
             self.carina,
             self.long_axis * self.axis,
             self._depth,
@@ -188,3 +187,4 @@ class Heart:
             (self._cranial_softness, self._caudal_softness),
             self.outline,
         )
+        return Solids(eggs=[egg])

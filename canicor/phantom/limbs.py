@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.phantom.canvas import Canvas, Map
+from canicor.phantom.beam import Map
+from canicor.phantom.canvas import Canvas
 from canicor.phantom.chest import Chest
 from canicor.phantom.priors import normal, uniform
+from canicor.phantom.solids import Solids
 
 # Half the distance of the two limbs, in v.
 _ASIDE = 2.4
@@ -31,18 +33,20 @@ class Limbs:
 
     def add(self, chest: Chest, canvas: Canvas, soft: Map, bone: Map, rng: np.random.Generator) -> None:
         """Adds both limbs."""
+        muscles, bones = Solids(), Solids()
         for side in (-1.0, 1.0):
             offset = self.apart * rng.normal(0.0, (0.5, 0.5))
             turns = self.apart * rng.normal(0.0, (6.0, 11.0, 14.0))
             joint = np.array([chest.inlet + self.shoulder_along, self.shoulder_ventral]) + offset
-            self._add_limb(chest, canvas, soft, bone, joint, turns, side)
+            self._add_limb(chest, muscles, bones, joint, turns, side)
+        soft += canvas.thickness(muscles)
+        bone += canvas.thickness(bones)
 
     def _add_limb(
         self,
         chest: Chest,
-        canvas: Canvas,
-        soft: Map,
-        bone: Map,
+        muscles: Solids,
+        bones: Solids,
         joint: NDArray[np.float64],
         turns: NDArray[np.float64],
         side: float,
@@ -58,16 +62,15 @@ class Limbs:
         # The blade: thin, three-cornered, with a ridge and borders.
         widths = np.array([0.35, 0.5, 0.95, 1.35, 1.5])
         blade = [at(*(joint + share * self.scapula_length * up)) for share in (0.06, 0.3, 0.55, 0.8, 0.93)]
-        canvas.tube(bone, blade, widths, weight=0.075 * density)
-        canvas.tube(bone, [blade[1], at(*dorsal)], (0.12, 0.06), weight=1.6 * density)
+        bones.tube(blade, widths, weight=0.075 * density)
+        bones.tube([blade[1], at(*dorsal)], (0.12, 0.06), weight=1.6 * density)
         for edge in (-1.0, 1.0):
             border = [
                 at(*(joint + share * self.scapula_length * up + edge * width * across))
                 for share, width in ((0.16, 0.34), (0.5, 0.72), (0.8, 1.25), (0.97, 1.45))
             ]
-            canvas.tube(bone, border, 0.06, weight=0.9 * density)
-        canvas.tube(
-            soft,
+            bones.tube(border, 0.06, weight=0.9 * density)
+        muscles.tube(
             [blade[0], *blade[2:], at(*(dorsal + 0.6 * up))],
             (2.0, 2.8, 3.4, 3.2, 2.6),
             weight=self.shoulder_flesh * 0.4,
@@ -76,15 +79,14 @@ class Limbs:
 
         down = _heading(self.humerus_angle + turns[1])
         elbow = joint + self.humerus_length * down
-        canvas.block(bone, at(*(joint + 0.25 * down)), (1.5 * radius, 1.3 * radius), 0.12 * density, power=2)
+        bones.block(at(*(joint + 0.25 * down)), (1.5 * radius, 1.3 * radius), 0.12 * density, power=2)
         shaft = [
             at(*(joint + share * self.humerus_length * down + bow * across))
             for share, bow in ((0.05, 0.0), (0.3, 0.12), (0.6, 0.1), (0.9, 0.0), (1.0, 0.0))
         ]
-        canvas.tube(bone, shaft, radius * np.array([1.25, 0.95, 0.75, 0.9, 1.1]), weight=density, marrow=0.62)
+        bones.tube(shaft, radius * np.array([1.25, 0.95, 0.75, 0.9, 1.1]), weight=density, marrow=0.62)
         flesh = self.limb_flesh
-        canvas.tube(
-            soft,
+        muscles.tube(
             [at(*(joint - 1.2 * down - 0.5 * across)), shaft[1], shaft[2], at(*elbow)],
             flesh * np.array([1.4, 1.3, 1.0, 0.65]),
             weight=0.17,
@@ -92,16 +94,16 @@ class Limbs:
         )
         fore = _heading(self.humerus_angle + self.elbow_turn + turns[1] + turns[2])
         wrist = elbow + 1.02 * self.humerus_length * fore
-        canvas.block(bone, at(*elbow), (1.35 * radius, 1.0 * radius), 0.12 * density, power=2)
+        bones.block(at(*elbow), (1.35 * radius, 1.0 * radius), 0.12 * density, power=2)
         beside = np.array([-fore[1], fore[0]])
-        canvas.tube(bone, [at(*elbow), at(*wrist)], radius * np.array([0.8, 0.7]), weight=density, marrow=0.6)
+        bones.tube([at(*elbow), at(*wrist)], radius * np.array([0.8, 0.7]), weight=density, marrow=0.6)
         ulna = [
             at(*(elbow - 1.0 * fore - 0.35 * beside)),
             at(*(elbow - 0.3 * beside)),
             at(*(wrist - 0.45 * beside)),
         ]
-        canvas.tube(bone, ulna, radius * np.array([0.75, 0.7, 0.4]), weight=density, marrow=0.55)
-        canvas.tube(soft, [at(*elbow), at(*wrist)], flesh * np.array([0.62, 0.36]), weight=0.6)
+        bones.tube(ulna, radius * np.array([0.75, 0.7, 0.4]), weight=density, marrow=0.55)
+        muscles.tube([at(*elbow), at(*wrist)], flesh * np.array([0.62, 0.36]), weight=0.6)
 
 
 def _heading(degrees: float) -> NDArray[np.float64]:

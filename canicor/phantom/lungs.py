@@ -6,9 +6,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.phantom.canvas import Canvas, Map, smooth_path
+from canicor.phantom.beam import Map
+from canicor.phantom.canvas import Canvas
 from canicor.phantom.chest import Chest
 from canicor.phantom.priors import normal, sometimes, uniform
+from canicor.phantom.solids import Solids, smooth_path
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,10 @@ class Thorax:
 
     def solid(self, canvas: Canvas, heart: Map, rng: np.random.Generator) -> Map:
         """What of each ray is soft tissue inside the chest."""
-        solid = canvas.blank()
-        self._add_mediastinum(canvas, solid)
+        solid = canvas.thickness(self._mediastinum())
         # They meet the heart, and share its place where they overlap.
         np.maximum(solid, heart, out=solid)
-        self._add_vessels(canvas, solid, rng)
+        solid += canvas.thickness(self._vessels(rng))
         return solid
 
     def air(self, canvas: Canvas, cavity: Map, solid: Map, rng: np.random.Generator) -> Map:
@@ -90,36 +91,34 @@ class Thorax:
 
     def airways(self, canvas: Canvas, rng: np.random.Generator) -> Map:
         """The gas in trachea and main bronchi along each ray, in v."""
-        gas, radius = canvas.blank(), self.lungs.trachea_radius
+        airways, radius = Solids(), self.lungs.trachea_radius
         path = self.trachea
         taper = radius * (1.0 + 0.12 * np.sin(np.linspace(0.0, 5.0, len(path)) + rng.uniform(0.0, 6.0)))
         taper[:2] = (0.8 * radius, 0.95 * radius)
-        canvas.tube(gas, path, taper, weight=0.75)
+        airways.tube(path, taper, weight=0.75)
         start = path[0]
         for side in (-1.0, 1.0):
             turn = np.radians(rng.uniform(-12.0, 34.0))
             along = np.array([np.cos(turn), np.sin(turn), 0.9 * side])
             bronchus = np.array([start[0] - 0.1, start[1], 0.0]) + np.array([0.0, 0.7, 1.5])[:, None] * along
-            canvas.tube(gas, bronchus, radius * np.array([0.72, 0.55, 0.3]), weight=0.45)
+            airways.tube(bronchus, radius * np.array([0.72, 0.55, 0.3]), weight=0.45)
         # The cranial lobes' bronchi are seen end-on.
         for _ in range(2):
             spot = start + rng.normal((-0.15, 0.2), (0.3, 0.2))
             size = float(rng.uniform(0.4, 0.7)) * radius
-            canvas.block(gas, spot, (size, size), float(rng.uniform(0.1, 0.6)), power=2)
-        return gas
+            airways.block(spot, (size, size), float(rng.uniform(0.1, 0.6)), power=2)
+        return canvas.thickness(airways)
 
-    def _add_mediastinum(self, canvas: Canvas, solid: Map) -> None:
+    def _mediastinum(self) -> Solids:
         """Long muscles under the spine, aorta, great vessels before the heart, hilus, caudal vena cava."""
-        lungs, chest = self.lungs, self.chest
+        solids, lungs, chest = Solids(), self.lungs, self.chest
         heart, border = chest.heart, chest.spine.ventral_border
         carina = heart.carina
         x = np.linspace(-3.5, 10.0, 10)
-        canvas.tube(solid, np.stack([x, border(x) - 0.25], axis=1), 0.62, weight=0.9)
+        solids.tube(np.stack([x, border(x) - 0.25], axis=1), 0.62, weight=0.9)
         # The long muscle of the neck ends at the sixth thoracic vertebra.
         x = np.linspace(-4.5, 2.5, 6)
-        canvas.tube(
-            solid, np.stack([x, border(x) + 0.15], axis=1), np.linspace(0.5, 0.2, 6), weight=lungs.neck_muscle
-        )
+        solids.tube(np.stack([x, border(x) + 0.15], axis=1), np.linspace(0.5, 0.2, 6), weight=lungs.neck_muscle)
         arch = carina[0] - 0.6
         under_spine = np.linspace(arch + 1.2, 10.5, 5)
         aorta = np.concatenate(
@@ -128,7 +127,7 @@ class Thorax:
                 np.stack([under_spine, border(under_spine) + 0.5 + np.array([0.35, 0.1, 0.0, 0.0, 0.0])], axis=1),
             ]
         )
-        canvas.tube(solid, smooth_path(aorta, 3), lungs.aorta_radius, weight=0.6)
+        solids.tube(smooth_path(aorta, 3), lungs.aorta_radius, weight=0.6)
         # Brachiocephalic trunk, cranial vena cava, oesophagus and fat: a band that thins ventrally.
         height = lungs.mediastinum_height
         root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.6])
@@ -139,49 +138,46 @@ class Thorax:
                 4,
             )
             radius = height * np.linspace(0.75, 1.15, len(path))
-            canvas.tube(solid, path, radius, weight=share * lungs.mediastinum / (2.0 * height), lens=True)
+            solids.tube(path, radius, weight=share * lungs.mediastinum / (2.0 * height), lens=True)
         # Below the trachea there is no lung: vessels and fat lie against it.
         below = self.trachea[:13] + _by(0.0, lungs.trachea_radius + 0.5)
-        canvas.tube(solid, below, np.linspace(0.2, 1.0, len(below)), weight=0.55 * lungs.mediastinum)
+        solids.tube(below, np.linspace(0.2, 1.0, len(below)), weight=0.55 * lungs.mediastinum)
         dorsal = np.array([carina - _by(0.2, 0.5), [chest.inlet, float(border(-3.0)) + 0.9]])
-        canvas.tube(solid, dorsal, (0.3, 1.5), weight=0.5 * lungs.mediastinum)
-        canvas.block(solid, carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
+        solids.tube(dorsal, (0.3, 1.5), weight=0.5 * lungs.mediastinum)
+        solids.block(carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
         cava = heart.caudal_border(np.array([0.42]))[0] - _by(0.3, 0.0)
         reach = float(chest.diaphragm(np.array(cava[1]))) + 0.6
         to_diaphragm = [cava, [0.5 * (cava[0] + reach), cava[1] - 0.12], [reach, cava[1] - 0.2]]
-        canvas.tube(solid, to_diaphragm, lungs.cava_radius)
+        solids.tube(to_diaphragm, lungs.cava_radius)
         if lungs.pericardial_fat:
             apex = heart.apex
-            canvas.block(
-                solid, apex + _by(-0.6, 0.1), (1.9, 0.55), 2.2 * lungs.pericardial_fat, angle=18.0, power=2
-            )
+            solids.block(apex + _by(-0.6, 0.1), (1.9, 0.55), 2.2 * lungs.pericardial_fat, angle=18.0, power=2)
+        return solids
 
-    def _add_vessels(self, canvas: Canvas, solid: Map, rng: np.random.Generator) -> None:
+    def _vessels(self, rng: np.random.Generator) -> Solids:
         """Arteries and veins fan out from the hilus, mostly into the caudal lobes, and fork."""
-        lungs, width = self.lungs, self.chest.wall.chest_width
+        solids, lungs, width = Solids(), self.lungs, self.chest.wall.chest_width
         hilus = np.array([*(self.chest.heart.carina + _by(0.5, 0.1)), 0.0])
         headings = np.concatenate(
             [rng.uniform(-24.0, 48.0, 14), rng.uniform(55.0, 100.0, 2), rng.uniform(120.0, 175.0, 6)]
         )
         for heading in headings:
             side = float(rng.choice([-1.0, 1.0]))
-            self._add_branch(
-                canvas, solid, rng, hilus + rng.normal(0.0, (0.35, 0.25, 0.2)), float(heading), side, width
-            )
+            self._add_branch(solids, rng, hilus + rng.normal(0.0, (0.35, 0.25, 0.2)), float(heading), side, width)
         # Vessels that run along the ray look like dots.
         for _ in range(int(rng.integers(4, 14))):
             spot = hilus[:2] + rng.normal((0.6, 0.2), (1.6, 1.0))
             size = float(rng.uniform(0.05, 0.12))
-            canvas.block(solid, spot, (size, size), float(rng.uniform(0.3, 1.0)), power=2)
+            solids.block(spot, (size, size), float(rng.uniform(0.3, 1.0)), power=2)
         for _ in range(int(lungs.nodules)):
             spot = hilus[:2] + rng.normal((0.8, 1.0), (2.6, 2.0))
             size = float(rng.uniform(0.15, 0.5))
-            canvas.block(solid, spot, (size, size), 2.0 * size, power=2)
+            solids.block(spot, (size, size), 2.0 * size, power=2)
+        return solids
 
     def _add_branch(
         self,
-        canvas: Canvas,
-        solid: Map,
+        solids: Solids,
         rng: np.random.Generator,
         start: NDArray[np.float64],
         heading: float,
@@ -198,11 +194,11 @@ class Thorax:
         )
         path = np.concatenate([start[None], start + np.cumsum(lengths[:, None] * steps, axis=0)])
         radii = radius * np.linspace(1.0, 0.35, len(path))
-        canvas.tube(solid, path, radii, weight=1.2)
+        solids.tube(path, radii, weight=1.2)
         if first:
             for point, thick in zip(path[1:-1], radii[1:-1], strict=True):
                 fork = heading + float(rng.choice([-1.0, 1.0])) * float(rng.uniform(18.0, 45.0))
-                self._add_branch(canvas, solid, rng, point, fork, side, width, 0.75 * float(thick))
+                self._add_branch(solids, rng, point, fork, side, width, 0.75 * float(thick))
 
 
 def _by(caudal: float, ventral: float) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from canicor.phantom.canvas import Map
+from canicor.phantom.beam import Map
 from canicor.phantom.exposure import smooth
 from canicor.phantom.priors import normal, sometimes, uniform
 

@@ -6,8 +6,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from canicor.phantom.canvas import Canvas, Map
+from canicor.phantom.beam import Map
+from canicor.phantom.canvas import Canvas
 from canicor.phantom.priors import normal, uniform
+from canicor.phantom.solids import Solids
 from canicor.vhs import VERTEBRAE_SPANNED
 
 FIRST_THORACIC = -3
@@ -105,9 +107,11 @@ class Spine:
 
     def add(self, canvas: Canvas, bone: Map, rng: np.random.Generator) -> None:
         """Adds the vertebrae one by one: body, endplates, arch, joints, processes."""
+        solids = Solids()
         for number, (start, end) in enumerate(zip(self.joints, self.joints[1:], strict=False), -_CERVICAL):
             along = (end - start) / np.hypot(*(end - start))
-            _Vertebra(self, canvas, bone, rng, number, start, end - self.disc * along).add()
+            _Vertebra(self, solids, rng, number, start, end - self.disc * along).add()
+        bone += canvas.thickness(solids)
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,7 @@ class _Vertebra:
     """One vertebra. `number` counts from T1; places in it are (share along, v dorsal of the ventral border)."""
 
     spine: Spine
-    canvas: Canvas
-    bone: Map
+    solids: Solids
     rng: np.random.Generator
     number: int
     start: NDArray[np.float64]
@@ -140,21 +143,21 @@ class _Vertebra:
         return np.array([point[0], point[1], side])
 
     def add(self) -> None:
-        height, canvas, bone = self.spine.body_height, self.canvas, self.bone
+        height, solids = self.spine.body_height, self.solids
         density = self.spine.bone_density * float(self.rng.uniform(0.88, 1.12))
         depth = self.spine.body_depth * density
         cervical, lumbar = self.number < 0, self.number >= THORACIC
         half = (0.53 * self._length, 0.5 * height)
-        canvas.block(bone, self._at(0.5, 0.5 * height), half, 0.75 * depth, angle=self._angle)
+        solids.block(self._at(0.5, 0.5 * height), half, 0.75 * depth, angle=self._angle)
         # The compact rims: E and F lie on the endplates' ventral corners. Off the central ray the two sides part.
         rim = self.spine.endplates * depth
         for side in (-0.3, 0.3):
             for share in (0.035, 0.965):
                 edge = [self._at(share, -0.02, side), self._at(share, height, side)]
-                canvas.tube(bone, edge, 0.05, weight=rim)
+                solids.tube(edge, 0.05, weight=rim)
         waist = float(self.rng.uniform(0.04, 0.11))
         ventral = [self._at(0.0, -0.01), self._at(0.5, waist), self._at(1.0, -0.01)]
-        canvas.tube(bone, ventral, 0.05, weight=2.0 * depth)
+        solids.tube(ventral, 0.05, weight=2.0 * depth)
         self._add_arch(height, density)
         for side in (-0.3, 0.3):
             self._transverse_process(side, height, density, cervical, lumbar)
@@ -162,39 +165,37 @@ class _Vertebra:
 
     def _add_arch(self, height: float, density: float) -> None:
         """Round the canal: pedicles, between which the nerves leave, laminae, joints that overlap the next's."""
-        canvas, bone, canal = self.canvas, self.bone, self.spine.canal
+        solids, canal = self.solids, self.spine.canal
         roof = height + canal
         for side in (-0.3, 0.3):
             # Under the next one's joint the foramen is left, by the caudal third.
             pedicle = self._at(0.4, height + 0.4 * canal, side)
-            canvas.block(bone, pedicle, (0.3 * self._length, 0.62 * canal), 0.19 * density, angle=self._angle)
+            solids.block(pedicle, (0.3 * self._length, 0.62 * canal), 0.19 * density, angle=self._angle)
             lamina = [
                 self._at(-0.1, roof + 0.02, side),
                 self._at(0.5, roof + 0.12, 0.6 * side),
                 self._at(1.1, roof + 0.02, side),
             ]
-            canvas.tube(bone, lamina, (0.1, 0.12, 0.1), weight=0.22 * density)
+            solids.tube(lamina, (0.1, 0.12, 0.1), weight=0.22 * density)
             share, dorsal = self.rng.normal((0.02, roof + 0.02), (0.05, 0.04))
             size = float(self.rng.uniform(0.7, 1.2))
             half = (0.24 * size, 0.13 * size)
             joint = self._at(share, dorsal, side)
-            canvas.block(bone, joint, half, 0.18 * density, angle=self._angle + 25.0, power=2)
+            solids.block(joint, half, 0.18 * density, angle=self._angle + 25.0, power=2)
 
     def _transverse_process(
         self, side: float, height: float, density: float, cervical: bool, lumbar: bool
     ) -> None:
         if lumbar:
             tip = self._at(-0.55, 0.1 - 0.4, 5.0 * side)
-            self.canvas.tube(
-                self.bone, [self._at(0.3, 0.5 * height, side), tip], (0.2, 0.14), weight=0.18 * density
-            )
+            self.solids.tube([self._at(0.3, 0.5 * height, side), tip], (0.2, 0.14), weight=0.18 * density)
         elif cervical:
             wing = [self._at(0.2, 0.45 * height, 2.0 * side), self._at(0.8, 0.1, 2.4 * side)]
-            self.canvas.tube(self.bone, wing, (0.16, 0.22), weight=0.7 * density)
+            self.solids.tube(wing, (0.16, 0.22), weight=0.7 * density)
         else:
             # Thick and short, with the rib's tubercle on it.
             knob = self._at(0.3, height + 0.6 * self.spine.canal, 2.4 * side)
-            self.canvas.block(self.bone, knob, (0.2, 0.17), 0.28 * density, power=2)
+            self.solids.block(knob, (0.2, 0.17), 0.28 * density, power=2)
 
     def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
         spine = self.spine
@@ -211,4 +212,4 @@ class _Vertebra:
         if cervical:
             width *= 0.8
         radius = (1.35 * width, width, 1.1 * width)
-        self.canvas.tube(self.bone, path, radius, weight=spine.process_depth * density, marrow=0.35)
+        self.solids.tube(path, radius, weight=spine.process_depth * density, marrow=0.35)

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.phantom.canvas import Canvas, Map, root, smooth_path
+from canicor.phantom.beam import Map
+from canicor.phantom.canvas import Canvas
 from canicor.phantom.chest import Chest
+from canicor.phantom.chords import root
 from canicor.phantom.priors import normal, sometimes, uniform
+from canicor.phantom.solids import Solids, smooth_path
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,10 @@ class Trunk:
         inside *= 1.0 + np.float32(self.marbling) * (canvas.texture(rng, 1.3) + 0.4 * canvas.texture(rng, 0.3))
         soft += np.minimum(inside, outside)
         fat += np.maximum(outside - inside, 0.0)
-        self._add_head(chest, canvas, soft, rng)
-        self._add_folds(chest, canvas, soft, rng)
+        solids = Solids()
+        self._add_head(solids, chest, rng)
+        self._add_folds(solids, rng)
+        soft += canvas.thickness(solids)
 
     def back(self, chest: Chest, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The y of the skin over the spine."""
@@ -81,22 +86,21 @@ class Trunk:
         across *= across
         across *= np.float32(1.0 - self.squareness) + np.float32(self.squareness) * across
         trunk *= root(1.0 - across)
-        neck = canvas.blank()
-        line = smooth_path(chest.spine.neck_line(0.9), 2)
+        neck, line = Solids(), smooth_path(chest.spine.neck_line(0.9), 2)
         radius = (self.neck_radius + 0.6 * self.fat - 0.6 * fat) * np.linspace(1.3, 0.9, len(line))
-        canvas.tube(neck, line, radius, weight=self.neck_width)
-        return np.maximum(trunk, neck, out=trunk)
+        neck.tube(line, radius, weight=self.neck_width)
+        return np.maximum(trunk, canvas.thickness(neck), out=trunk)
 
-    def _add_head(self, chest: Chest, canvas: Canvas, soft: Map, rng: np.random.Generator) -> None:
+    def _add_head(self, solids: Solids, chest: Chest, rng: np.random.Generator) -> None:
         line = chest.spine.neck_line(0.3)
         up = line[-1] - line[-2]
         up /= np.hypot(*up)
         turn = np.radians(rng.uniform(20.0, 85.0))
         nose = np.array([up[0] * np.cos(turn) + up[1] * np.sin(turn), up[1] * np.cos(turn) - up[0] * np.sin(turn)])
         skull = line[-1] + 1.6 * up
-        canvas.tube(soft, [skull, skull + 2.4 * nose, skull + 4.6 * nose], (2.3, 1.8, 1.0), weight=0.7)
+        solids.tube([skull, skull + 2.4 * nose, skull + 4.6 * nose], (2.3, 1.8, 1.0), weight=0.7)
 
-    def _add_folds(self, chest: Chest, canvas: Canvas, soft: Map, rng: np.random.Generator) -> None:
+    def _add_folds(self, solids: Solids, rng: np.random.Generator) -> None:
         """Folds of skin: long faint lines, mostly between the forelimb and the chest."""
         for _ in range(int(self.skin_folds)):
             start = np.array([rng.uniform(-5.0, 4.0), rng.uniform(-4.0, 7.0)])
@@ -105,8 +109,7 @@ class Trunk:
             end = start + length * np.array([np.cos(turn), np.sin(turn)])
             middle = 0.5 * (start + end) + rng.normal(0.0, 0.5, 2)
             width = float(rng.uniform(0.15, 0.6))
-            canvas.tube(
-                soft,
+            solids.tube(
                 smooth_path([start, middle, end], 4),
                 width * np.array([0.3, 0.6, 0.8, 0.9, 1.0, 0.9, 0.8, 0.6, 0.3]),
                 weight=float(rng.uniform(0.1, 0.5)),

@@ -192,8 +192,7 @@ def test_fluid_round_the_heart_makes_it_a_globe_with_a_sharp_border():
     def profile(effusion):
         examination = examine(7, 4, vhs=10.0, width=512, height=512, fixed={"effusion": effusion})
         canvas, heart = Canvas(examination.beam), examination.dog.heart
-        thickness = canvas.blank()
-        heart.add(canvas, thickness)
+        thickness = canvas.thickness(heart.solids())
         c, d = canvas.beam.to_pixels(heart.key_points())[2:4]
         line = c + np.linspace(0.0, 1.0, 200)[:, None] * (d - c)
         chord = thickness[tuple(np.round(line[:, ::-1]).astype(int).T)]
@@ -277,8 +276,7 @@ def test_the_points_lie_as_they_are_defined(films):
 def test_the_silhouette_spans_the_axes_exactly(wanted):
     dog = draw_dog(6, round(wanted), vhs=wanted)
     canvas = Canvas(examine(6, round(wanted), vhs=wanted, width=512, height=512).beam)
-    thickness = canvas.blank()
-    dog.heart.add(canvas, thickness)
+    thickness = canvas.thickness(dog.heart.solids())
     rows, columns = np.nonzero(thickness)
     a, b, c, d = canvas.beam.to_pixels(dog.heart.key_points())[:4]
     for start, end in ((a, b), (c, d)):

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from canicor import resizing
-from canicor.resizing import resized, resized_as_shown
+from canicor.resizing import Filter, resized, resized_as_shown
 
 SHAPES = [((300, 420), (128, 128)), ((33, 33), (64, 96)), ((500, 40), (16, 16)), ((90, 90), (90, 91))]
 FULL = {np.uint8: 255, np.uint16: 65535, np.float32: 1}
@@ -28,6 +28,15 @@ def test_is_pillows_bilinear(shape, size, extent, dtype):
     expected = np.asarray(whole.resize(size[::-1], Image.Resampling.BILINEAR, box=(0, 0, columns, rows)))
     assert found.dtype == dtype
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0 if dtype is np.float32 else 1.01)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("by", [Filter.BOX, Filter.BICUBIC])
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+def test_other_filters_are_pillows_too(shape, size, by):
+    pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
+    expected = Image.fromarray(pixels).resize(size[::-1], Image.Resampling[by.name])
+    np.testing.assert_allclose(resized(pixels, *size, by=by), np.asarray(expected), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures("library")
