@@ -93,6 +93,7 @@ class Thorax:
         """The gas in trachea and main bronchi along each ray, in v."""
         airways, radius = Solids(), self.lungs.trachea_radius
         path = self.trachea
+        # Its rings make it uneven, and it fades where it divides.
         taper = radius * (1.0 + 0.12 * np.sin(np.linspace(0.0, 5.0, len(path)) + rng.uniform(0.0, 6.0)))
         taper[:2] = (0.8 * radius, 0.95 * radius)
         airways.tube(path, taper, weight=0.75)
@@ -110,49 +111,65 @@ class Thorax:
         return canvas.thickness(airways)
 
     def _mediastinum(self) -> Solids:
-        """Long muscles under the spine, aorta, great vessels before the heart, hilus, caudal vena cava."""
-        solids, lungs, chest = Solids(), self.lungs, self.chest
-        heart, border = chest.heart, chest.spine.ventral_border
-        carina = heart.carina
+        """What lies between the lungs and in their place, but the heart."""
+        solids = Solids()
+        self._add_long_muscles(solids)
+        self._add_aorta(solids)
+        self._add_cranial_mediastinum(solids)
+        self._add_hilus(solids)
+        self._add_caudal_vena_cava(solids)
+        if self.lungs.pericardial_fat:
+            place = self.chest.heart.apex + _by(-0.6, 0.1)
+            solids.block(place, (1.9, 0.55), 2.2 * self.lungs.pericardial_fat, angle=18.0, power=2)
+        return solids
+
+    def _add_long_muscles(self, solids: Solids) -> None:
+        """Along the vertebral bodies, and that of the neck below them, which ends at the sixth thoracic one."""
+        border = self.chest.spine.ventral_border
         x = np.linspace(-3.5, 10.0, 10)
         solids.tube(np.stack([x, border(x) - 0.25], axis=1), 0.62, weight=0.9)
-        # The long muscle of the neck ends at the sixth thoracic vertebra.
         x = np.linspace(-4.5, 2.5, 6)
-        solids.tube(np.stack([x, border(x) + 0.15], axis=1), np.linspace(0.5, 0.2, 6), weight=lungs.neck_muscle)
+        below = np.stack([x, border(x) + 0.15], axis=1)
+        solids.tube(below, np.linspace(0.5, 0.2, 6), weight=self.lungs.neck_muscle)
+
+    def _add_aorta(self, solids: Solids) -> None:
+        """From the heart's base over the arch, then close below the spine."""
+        carina, border = self.chest.heart.carina, self.chest.spine.ventral_border
         arch = carina[0] - 0.6
-        under_spine = np.linspace(arch + 1.2, 10.5, 5)
-        aorta = np.concatenate(
-            [
-                [carina + _by(-1.4, 0.8), [arch - 0.5, 0.5 * (carina[1] + float(border(arch)) + 0.7)]],
-                np.stack([under_spine, border(under_spine) + 0.5 + np.array([0.35, 0.1, 0.0, 0.0, 0.0])], axis=1),
-            ]
-        )
-        solids.tube(smooth_path(aorta, 3), lungs.aorta_radius, weight=0.6)
-        # Brachiocephalic trunk, cranial vena cava, oesophagus and fat: a band that thins ventrally.
-        height = lungs.mediastinum_height
-        root_of_neck = np.array([chest.inlet - 0.6, float(border(-3.0)) + 1.6])
+        top_of_arch = 0.5 * (carina[1] + float(border(arch)) + 0.7)
+        x = np.linspace(arch + 1.2, 10.5, 5)
+        below_spine = border(x) + 0.5
+        below_spine[:2] += (0.35, 0.1)
+        path = [carina + _by(-1.4, 0.8), (arch - 0.5, top_of_arch), *np.stack([x, below_spine], axis=1)]
+        solids.tube(smooth_path(path, 3), self.lungs.aorta_radius, weight=0.6)
+
+    def _add_cranial_mediastinum(self, solids: Solids) -> None:
+        """Brachiocephalic trunk, cranial vena cava, oesophagus and fat: a band that thins ventrally."""
+        lungs, heart, inlet = self.lungs, self.chest.heart, self.chest.inlet
+        height, thickness = lungs.mediastinum_height, lungs.mediastinum
+        spine = float(self.chest.spine.ventral_border(-3.0))
         shoulder = heart.cranial_border(np.array([0.22]))[0] - _by(0.1, 0.0)
+        root_of_neck = np.array([inlet - 0.6, spine + 1.6])
         for drop, share in ((-0.5, 1.0), (0.6, 0.15)):
-            path = smooth_path(
-                [shoulder + _by(0.0, drop), 0.5 * (shoulder + root_of_neck) + _by(0.0, 0.8 * drop), root_of_neck],
-                4,
-            )
+            middle = 0.5 * (shoulder + root_of_neck) + _by(0.0, 0.8 * drop)
+            path = smooth_path([shoulder + _by(0.0, drop), middle, root_of_neck], 4)
             radius = height * np.linspace(0.75, 1.15, len(path))
-            solids.tube(path, radius, weight=share * lungs.mediastinum / (2.0 * height), lens=True)
-        # Below the trachea there is no lung: vessels and fat lie against it.
+            solids.tube(path, radius, weight=share * thickness / (2.0 * height), lens=True)
+        # Neither below the trachea nor above it is there lung: vessels and fat lie against it.
         below = self.trachea[:13] + _by(0.0, lungs.trachea_radius + 0.5)
-        solids.tube(below, np.linspace(0.2, 1.0, len(below)), weight=0.55 * lungs.mediastinum)
-        dorsal = np.array([carina - _by(0.2, 0.5), [chest.inlet, float(border(-3.0)) + 0.9]])
-        solids.tube(dorsal, (0.3, 1.5), weight=0.5 * lungs.mediastinum)
-        solids.block(carina + _by(0.6, 0.55), (1.6, 1.1), lungs.hilus, power=2)
-        cava = heart.caudal_border(np.array([0.42]))[0] - _by(0.3, 0.0)
-        reach = float(chest.diaphragm(np.array(cava[1]))) + 0.6
-        to_diaphragm = [cava, [0.5 * (cava[0] + reach), cava[1] - 0.12], [reach, cava[1] - 0.2]]
-        solids.tube(to_diaphragm, lungs.cava_radius)
-        if lungs.pericardial_fat:
-            apex = heart.apex
-            solids.block(apex + _by(-0.6, 0.1), (1.9, 0.55), 2.2 * lungs.pericardial_fat, angle=18.0, power=2)
-        return solids
+        solids.tube(below, np.linspace(0.2, 1.0, len(below)), weight=0.55 * thickness)
+        above = np.array([heart.carina - _by(0.2, 0.5), [inlet, spine + 0.9]])
+        solids.tube(above, (0.3, 1.5), weight=0.5 * thickness)
+
+    def _add_hilus(self, solids: Solids) -> None:
+        """Where bronchi and vessels enter the lungs."""
+        solids.block(self.chest.heart.carina + _by(0.6, 0.55), (1.6, 1.1), self.lungs.hilus, power=2)
+
+    def _add_caudal_vena_cava(self, solids: Solids) -> None:
+        """From the heart's caudal border to the diaphragm, rising a little."""
+        start = self.chest.heart.caudal_border(np.array([0.42]))[0] - _by(0.3, 0.0)
+        end = np.array([float(self.chest.diaphragm(np.array(start[1]))) + 0.6, start[1] - 0.2])
+        solids.tube([start, 0.5 * (start + end) - _by(0.0, 0.02), end], self.lungs.cava_radius)
 
     def _vessels(self, rng: np.random.Generator) -> Solids:
         """Arteries and veins fan out from the hilus, mostly into the caudal lobes, and fork."""
