@@ -61,9 +61,9 @@ class Row:
         batch_id, batch_index, batch_seed: The generator's, for images that it made; empty and 0 for others.
         subject_id: The dog. Splits never divide one.
         split: `train`, `validation` or `test`; empty where not yet split.
-        key_points: In pixels of the image.
+        key_points: In pixels of the image; None where only the class is known.
         pixel_aspect: Row spacing over column spacing.
-        vhs: In vertebrae.
+        vhs: In vertebrae; None without key points.
         labeller: Who placed the points.
         review_state: `pending`, `approved` or `corrected`.
     """
@@ -76,9 +76,9 @@ class Row:
     batch_seed: int
     subject_id: str
     split: str
-    key_points: KeyPoints
+    key_points: KeyPoints | None
     pixel_aspect: float
-    vhs: float
+    vhs: float | None
     heart_size: HeartSize
     labeller: str
     review_state: str
@@ -138,13 +138,15 @@ def _digest(table: pa.Table) -> bytes:
 
 
 def _record(row: Row) -> dict[str, object]:
-    points = zip(_POINT_COLUMNS, row.key_points.xy.ravel().tolist(), strict=True)
-    return {name: getattr(row, name) for name in _PLAIN_COLUMNS} | dict(points)
+    points = row.key_points.xy.ravel().tolist() if row.key_points else [None] * len(_POINT_COLUMNS)
+    return {name: getattr(row, name) for name in _PLAIN_COLUMNS} | dict(zip(_POINT_COLUMNS, points, strict=True))
 
 
 def _row(record: dict[str, Any]) -> Row:
-    if None in record.values():
+    missing = {column for column, value in record.items() if value is None}
+    if missing and missing != {*_POINT_COLUMNS, "vhs"}:
         raise ValueError("a value is missing")
-    points = np.array([record.pop(column) for column in _POINT_COLUMNS]).reshape(-1, 2)
+    points = [record.pop(column) for column in _POINT_COLUMNS]
     typed = {"origin": Origin(record["origin"]), "heart_size": HeartSize(record["heart_size"])}
-    return Row(**{**record, **typed}, key_points=KeyPoints.from_array(points))
+    key_points = None if missing else KeyPoints.from_array(np.reshape(points, (-1, 2)))
+    return Row(**{**record, **typed}, key_points=key_points)

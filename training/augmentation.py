@@ -39,18 +39,22 @@ class Strength:
 
 _BLUR_REACH = 3
 
+# Corners of the half in the middle, where the heart is, as shares of the image's sides.
+_MIDDLE = torch.tensor([[0.25, 0.25], [0.75, 0.75], [0.25, 0.75], [0.75, 0.25], [0.25, 0.25], [0.75, 0.75]])
+
 
 def augment(images: Tensor, points: Tensor, strength: Strength, generator: Generator) -> tuple[Tensor, Tensor]:
     """Changes every image in its own way; the points move with the pixels.
 
     Args:
         images: uint8 [N, height, width].
-        points: float32 [N, 6, 2] (x, y) in pixels of the images.
+        points: float32 [N, 6, 2] (x, y) in pixels of the images; NaN where they are unknown.
         strength: How far the changes go.
         generator: The only source of chance.
 
     Returns:
-        float32 [N, height, width] from 0 to 255, and points [N, 6, 2]. Points that were inside stay inside.
+        float32 [N, height, width] from 0 to 255, and points [N, 6, 2]. Points that were inside stay inside; where
+        they are unknown, the middle of the image does.
     """
     moved, moved_points = _move(images.float(), points, strength, generator)
     return _expose(_blur(moved, strength, generator), strength, generator), moved_points
@@ -60,6 +64,8 @@ def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generat
     count, height, width = images.shape
     size = torch.tensor([width, height], dtype=torch.float32)
     centre = (size - 1) / 2
+    unknown = points.isnan()
+    points = torch.where(unknown, _MIDDLE * (size - 1), points)
     angle = _even(count, math.radians(strength.rotation), generator)
     scale = torch.exp(_even(count, math.log(strength.scale), generator))
     cos, sin = torch.cos(angle), torch.sin(angle)
@@ -72,13 +78,15 @@ def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generat
     shift = torch.stack([_even(count, strength.shift, generator) for _ in range(2)], dim=-1) * size
     shift = torch.minimum(torch.maximum(shift, -turned.amin(1)), size - 1 - turned.amax(1))
 
+    moved = (turned + shift.unsqueeze(1)).masked_fill(unknown, math.nan)
+
     # The grid asks for each output pixel where it came from, in units in which the image's edges are at -1 and 1.
     back = torch.linalg.inv(turn)
     half = size / 2
     origin = -(back @ shift.unsqueeze(-1)) / half.unsqueeze(-1)
     source = torch.cat((back * (half / half.unsqueeze(-1)), origin), dim=-1)
     grid = F.affine_grid(source, [count, 1, height, width], align_corners=False)
-    return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1), turned + shift.unsqueeze(1)
+    return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1), moved
 
 
 def _blur(images: Tensor, strength: Strength, generator: Generator) -> Tensor:

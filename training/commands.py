@@ -1,9 +1,11 @@
 """`canicor train`: fits models on a dataset manifest and pushes them."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ from canicor import store
 from canicor.bundle import BundleInfo, ModelKind, NumberFormat
 from canicor.model_repository import ModelRepository
 from canicor.settings import Settings
+from canicor.vhs import HeartSize
 
 if TYPE_CHECKING:
     from training import dataset
@@ -74,6 +77,38 @@ def fit(
         return
     for model in models:
         _print_metrics(model)
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER_OR_FILE", help="Images with labels.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST_FILE", help="The manifest to write.")],
+    leave_out_bad: Annotated[
+        bool, typer.Option("--leave-out-bad", help="Write the manifest without what is wrong.")
+    ] = False,
+) -> None:
+    """Make a manifest of labelled images as DogHeart, CCK, CSV or COCO have them.
+
+    Images stay where they are; those without a label are left out.
+    """
+    from canicor.manifest import write
+    from training import layouts
+    from training.checks import refuse
+
+    with _progress() as progress:
+        found = layouts.read(source, partial(progress, "Reading images"))
+    console = Console(stderr=True)
+    if not leave_out_bad:
+        refuse(found.problems)
+    for problem in found.problems:
+        console.print(f"Left out: {problem}", soft_wrap=True, markup=False)
+    refuse([] if found.rows else [f"{source}: no image has a label"])
+    manifest.write_bytes(write(found.rows))
+    counts = Counter((row.split, row.heart_size) for row in found.rows)
+    table = Table("split", *HeartSize, title=f"{len(found.rows)} images, {found.unlabelled} more without a label")
+    for split in dict.fromkeys(split for split, _ in counts):
+        table.add_row(split or "none yet", *(str(counts[split, size]) for size in HeartSize))
+    Console().print(table)
 
 
 @app.command()

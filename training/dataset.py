@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canicor import store
-from canicor.errors import CanicorError, InvalidArgument
+from canicor.errors import CanicorError, InvalidArgument, Unavailable
 from canicor.manifest import Row
-from canicor.model_input import Placement, ResizeRule, read
+from canicor.model_input import Placement, Prepared, ResizeRule, read
 from canicor.monitoring import input_features
-from canicor.vhs import HEART_SIZES, KeyPoints, measure
+from canicor.vhs import HEART_SIZES, KEY_POINT_NAMES, KeyPoints, measure
+from training.checks import label_problems, refuse, shared_pictures
 
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 """The share of each split, as in the study."""
@@ -38,7 +39,7 @@ class Images:
         rows: Their rows in the manifest.
         pixels: uint8 [N, height, width].
         placements: Where each radiograph lies in its input.
-        points: float32 [N, 6, 2] key points in input pixels.
+        points: float32 [N, 6, 2] key points in input pixels; NaN where only the class is known.
         classes: int64 [N], index into `HEART_SIZES`.
         features: float64 [N, features], `canicor.monitoring.INPUT_FEATURES` of each.
     """
@@ -55,24 +56,52 @@ class Images:
         """Reads, checks, decodes and fits every image; `loaded` is called after each.
 
         Raises:
-            NotFound: An image is missing.
-            DataLoss: An image's bytes are not those that were labelled.
-            InvalidArgument: An image is no radiograph.
+            InvalidArgument: BAD_DATASET, with a list: images are missing, not those that were labelled, or no
+                radiographs, or what speaks against their labels.
         """
-        fitted = []
+        prepared: list[Prepared] = []
+        problems: list[str] = []
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for one in threads.map(lambda row: _load(row, height, width), rows):
-                fitted.append(one)
+            for row, one in zip(rows, threads.map(lambda row: _load(row, height, width), rows), strict=True):
+                if isinstance(one, Prepared):
+                    prepared.append(one)
+                    problems += [f"{row.image_url}: {problem}" for problem in label_problems(row, one.received)]
+                else:
+                    problems.append(f"{row.image_url}: {one.message}")
                 loaded()
-        pixels, placements, features = zip(*fitted, strict=True)
-        points = [place.to_input(row.key_points.xy) for row, place in zip(rows, placements, strict=True)]
+        refuse(problems)
+        unknown = np.full((len(KEY_POINT_NAMES), 2), np.nan)
+        points = [
+            one.placement.to_input(row.key_points.xy if row.key_points else unknown)
+            for row, one in zip(rows, prepared, strict=True)
+        ]
         return cls(
             rows=tuple(rows),
-            pixels=np.stack(pixels),
-            placements=placements,
+            pixels=np.stack([one.pixels for one in prepared]),
+            placements=tuple(one.placement for one in prepared),
             points=np.array(points, dtype=np.float32),
             classes=np.array([HEART_SIZES.index(row.heart_size) for row in rows], dtype=np.int64),
-            features=np.array(features),
+            features=np.array([input_features(one) for one in prepared]),
+        )
+
+    def pictures(self) -> Iterator[NDArray[np.uint8]]:
+        """Yields each radiograph at the model's detail, uint8 [height, width], without the padding around it."""
+        _, height, width = self.pixels.shape
+        for pixels, place in zip(self.pixels, self.placements, strict=True):
+            left, top = (round(edge) for edge in place.offset)
+            yield pixels[top : height - top, left : width - left]
+
+    def of(self, split: str) -> Self:
+        """Returns the images of a split."""
+        members = [number for number, row in enumerate(self.rows) if row.split == split]
+        return replace(
+            self,
+            rows=tuple(self.rows[number] for number in members),
+            pixels=self.pixels[members],
+            placements=tuple(self.placements[number] for number in members),
+            points=self.points[members],
+            classes=self.classes[members],
+            features=self.features[members],
         )
 
     def __len__(self) -> int:
@@ -102,7 +131,11 @@ class Dataset:
 
     @classmethod
     def load(cls, rows: Sequence[Row], height: int, width: int, progress: Progress) -> Self:
-        """Loads the images of rows whose split is filled in; raises as `Images.load`."""
+        """Loads the images of rows whose split is filled in.
+
+        Raises:
+            InvalidArgument: As `Images.load`; or two splits hold the same radiograph.
+        """
         done = 0
 
         def loaded() -> None:
@@ -110,7 +143,9 @@ class Dataset:
             done += 1
             progress("Reading images", done, len(rows))
 
-        return cls(*(Images.load([r for r in rows if r.split == one], height, width, loaded) for one in SPLITS))
+        images = Images.load(rows, height, width, loaded)
+        refuse(shared_pictures(images.rows, images.pictures()))
+        return cls(*(images.of(one) for one in SPLITS))
 
 
 def split(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -188,13 +223,13 @@ def _check_splits(rows: Iterable[Row]) -> None:
             raise _bad_dataset(f"The {name} split is empty: label more images, of more dogs.")
 
 
-def _load(row: Row, height: int, width: int) -> tuple[NDArray[np.uint8], Placement, tuple[float, ...]]:
+def _load(row: Row, height: int, width: int) -> Prepared | CanicorError:
     try:
-        content = store.read_checked(row.image_url, row.image_sha256)
-        prepared = read(content, height, width, RESIZE)
+        return read(store.read_checked(row.image_url, row.image_sha256), height, width, RESIZE)
+    except Unavailable:
+        raise
     except CanicorError as error:
-        raise type(error)(f"{row.image_url}: {error.message}", reason=error.reason) from error
-    return prepared.pixels, prepared.placement, input_features(prepared)
+        return error
 
 
 def _bad_dataset(message: str) -> InvalidArgument:

@@ -44,7 +44,7 @@ def key_point_metrics(images: Images, points: NDArray[np.float32], seed: int) ->
         ruler; and the accuracies of the class that follows from VHS.
     """
     vhs = images.vhs_of(points)
-    stated = np.array([row.vhs for row in images.rows])
+    stated = np.array([row.vhs for row in images.rows], dtype=np.float64)
     classes = np.array([HEART_SIZES.index(heart_size(one)) for one in vhs])
     subjects = [subject(row) for row in images.rows]
     return {
@@ -94,9 +94,9 @@ def share_with_interval(hits: NDArray[np.bool_]) -> Metric:
 def _distances(images: Images, points: NDArray[np.float32]) -> NDArray[np.float64]:
     """Returns [N], the mean distance of the six points from the labelled ones, in vertebrae."""
     distances = []
-    for row, found in zip(images.rows, images.key_points_of(points), strict=True):
+    labelled, found = images.key_points_of(images.points), images.key_points_of(points)
+    for row, stated, said in zip(images.rows, labelled, found, strict=True):
         square_pixel = (1.0, row.pixel_aspect)
-        stated = row.key_points.xy * square_pixel
-        ruler = np.linalg.norm(stated[5] - stated[4]) / VERTEBRAE_SPANNED
-        distances.append(np.linalg.norm(found.xy * square_pixel - stated, axis=1).mean() / ruler)
+        ruler = np.linalg.norm((stated.xy[5] - stated.xy[4]) * square_pixel) / VERTEBRAE_SPANNED
+        distances.append(np.linalg.norm((said.xy - stated.xy) * square_pixel, axis=1).mean() / ruler)
     return np.array(distances)

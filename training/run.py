@@ -16,6 +16,7 @@ from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting
+from training.checks import refuse
 from training.dataset import RESIZE, SPLITS, Dataset, Progress, split
 from training.distance import FeatureDistance
 from training.impostors import KINDS, Impostors
@@ -132,6 +133,8 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> list[Candidate
         CanicorError: The rows or an image are not fit to train on, or a model does not survive its export.
     """
     spec = plan.input_spec()
+    if ModelKind.KEYPOINTS in plan.kinds:
+        refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
     dataset = Dataset.load(split(rows, plan.seed), spec.height, spec.width, progress)
     material = _Material(plan, spec, dataset, _impostors(plan, spec, progress))
     return [_TRAINERS[kind](material, progress) for kind in plan.kinds]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from canicor import manifest, phantom
 from canicor.bundle import Bundle, ModelKind, NumberFormat
-from canicor.errors import CanicorError, DataLoss, InvalidArgument, NotFound
+from canicor.errors import InvalidArgument, NotFound
 from canicor.manifest import Origin, Row
 from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import FEATURES
@@ -233,13 +233,20 @@ def test_bad_input_is_one_error_and_leaves_nothing(rows: list[Row], tmp_path: Pa
             run("fit", write_manifest(tmp_path, rows), "--size", size)
     with pytest.raises(InvalidArgument, match="no model name"):
         run("fit", write_manifest(tmp_path, rows), "--name-prefix", "Not A Name")
-    bad: list[tuple[list[Row], type[CanicorError]]] = [
-        ([], InvalidArgument),
-        (rows[:10], InvalidArgument),
-        ([*rows[:-1], replace(rows[-1], image_url=rows[-1].image_url + "x")], DataLoss),
-        ([*rows[:-1], replace(rows[-1], image_sha256="0" * 64)], DataLoss),
+    bad = [
+        ([], "holds 0 images"),
+        (rows[:10], "holds 10 images"),
+        ([*rows[:-1], replace(rows[-1], image_url=rows[-1].image_url + "x")], "a problem:\n.* is gone"),
+        ([*rows[:-1], replace(rows[-1], image_sha256="0" * 64)], "a problem:\n.* checksum"),
+        ([*rows[:-1], replace(rows[-1], key_points=None, vhs=None)], "a class and no key points"),
     ]
-    for some, error in bad:
-        with pytest.raises(error):
+    for some, sentence in bad:
+        with pytest.raises(InvalidArgument, match=sentence):
             run("fit", write_manifest(tmp_path, some), "--size", "64", "--epochs", "1")
     assert not home.exists()
+
+
+def test_classes_alone_teach_a_class_model(rows: list[Row], tmp_path: Path, home: Path) -> None:
+    classes = [replace(row, key_points=None, vhs=None) for row in rows]
+    run("fit", write_manifest(tmp_path, classes), "--kind", "classifier", "--epochs", "1", "--size", "64")
+    assert ModelRepository(Settings().models).versions("vhs-classifier") == ["1"]

@@ -39,7 +39,10 @@ def rewritten(change) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], []])
+CLASS_ONLY = replace(ROW, key_points=None, vhs=None)
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], [], [CLASS_ONLY, ROW]])
 def test_what_was_written_is_read(rows: list[Row]) -> None:
     assert manifest.read(manifest.write(rows)) == rows
 

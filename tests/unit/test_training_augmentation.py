@@ -56,6 +56,15 @@ def test_a_large_figure_is_enlarged_no_further_than_it_fits() -> None:
     assert bool((moved.amax(dim=(0, 1)) <= torch.tensor([143.001, 111.001])).all())
 
 
+def test_unknown_points_stay_unknown_and_the_middle_stays_inside() -> None:
+    images = torch.zeros(50, 112, 144, dtype=torch.uint8)
+    images[:, 50:62, 66:78] = 255
+    nothing = torch.full((50, 6, 2), torch.nan)
+    moved, points = augment(images, nothing, Strength(scale=3, shift=0.5), Generator().manual_seed(2))
+    assert points.isnan().all()
+    assert (moved.amax(dim=(1, 2)) > 150).all()
+
+
 def test_no_strength_changes_nothing() -> None:
     image = torch.randint(0, 256, (2, 112, 144), dtype=torch.uint8, generator=Generator().manual_seed(3))
     changed, points = augment(image, POINTS.expand(2, 6, 2), STILL, Generator().manual_seed(4))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from canicor.errors import CanicorError, DataLoss, InvalidArgument
+from canicor import phantom
+from canicor.errors import InvalidArgument
 from canicor.manifest import Origin, Row
 from canicor.store import file_url
 from canicor.vhs import HEART_SIZES, HeartSize, KeyPoints, measure
-from training.dataset import Images, split
+from training.dataset import SPLITS, Dataset, Images, split
 
 POINTS = KeyPoints.from_array([[60, 40], [80, 75], [50, 65], [85, 50], [45, 30], [90, 25]])
 
@@ -120,8 +122,8 @@ def test_points_come_back_from_the_input_as_they_were_labelled(tmp_path: Path) -
 
 
 def test_vhs_is_measured_in_square_pixels(tmp_path: Path) -> None:
-    images = load(replace(png(tmp_path), pixel_aspect=1.2))
     wanted = measure(POINTS, (1.2, 1.0)).vhs
+    images = load(replace(png(tmp_path), pixel_aspect=1.2, vhs=wanted))
     assert images.vhs_of(images.points) == pytest.approx([wanted], rel=1e-5)
     assert abs(wanted - measure(POINTS).vhs) > 0.1
 
@@ -131,11 +133,69 @@ def test_images_that_are_not_the_labelled_ones_are_refused(tmp_path: Path) -> No
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     bad_sum = hashlib.sha256((tmp_path / "bad.png").read_bytes()).hexdigest()
     bad = replace(good, image_url=file_url(tmp_path / "bad.png"), image_sha256=bad_sum)
-    refusals: list[tuple[Row, type[CanicorError], str]] = [
-        (replace(good, image_url=file_url(tmp_path / "none.png")), DataLoss, "none.png: The object is gone"),
-        (replace(good, image_sha256="0" * 64), DataLoss, "one.png: .* checksum"),
-        (bad, InvalidArgument, r"bad\.png: The PNG file is cut off"),
-    ]
-    for refused, error, sentence in refusals:
-        with pytest.raises(error, match=sentence):
-            load(good, refused)
+    gone = replace(good, image_url=file_url(tmp_path / "none.png"))
+    other = replace(good, image_sha256="0" * 64)
+    with pytest.raises(InvalidArgument) as refusal:
+        load(good, gone, other, bad, good)
+    assert refusal.value.reason == "BAD_DATASET"
+    title, *lines = refusal.value.message.split("\n")
+    assert title == "The dataset has 3 problems:"
+    for line, sentence in zip(
+        lines,
+        ("none.png: The object is gone", "one.png: .* checksum", r"bad\.png: The PNG file is cut off"),
+        strict=True,
+    ):
+        assert re.search(sentence, line)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"key_points": KeyPoints.from_array([[60, 40], [280, 75], [50, 65], [85, 50], [45, 30], [90, 25]])},
+            "B out",
+        ),
+        (
+            {"key_points": KeyPoints.from_array([[60, 40], [80, 75], [50, 65], [85, 50], [45, 30], [45, 30]])},
+            "no len",
+        ),
+        ({"vhs": 11.0}, r"VHS is 11\.00, that of its points 10\.39"),
+        ({"heart_size": HeartSize.NORMAL}, r"labelled Normal, but VHS 10\.39 is Large"),
+    ],
+    ids=["outside", "degenerate", "vhs", "class"],
+)
+def test_labels_that_contradict_themselves_are_refused(
+    tmp_path: Path, change: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=sentence):
+        load(replace(png(tmp_path), **change))
+
+
+def test_a_long_list_is_cut() -> None:
+    with pytest.raises(InvalidArgument, match="30 problems") as refusal:
+        load(*[row(number, HeartSize.LARGE) for number in range(30)])
+    assert refusal.value.message.endswith("and 10 more")
+
+
+def test_an_image_may_have_a_class_alone(tmp_path: Path) -> None:
+    images = load(replace(png(tmp_path), key_points=None, vhs=None, heart_size=HeartSize.SMALL))
+    assert images.classes.tolist() == [HEART_SIZES.index(HeartSize.SMALL)]
+    assert np.isnan(images.points).all()
+
+
+def test_a_radiograph_in_two_splits_is_refused_whatever_its_file(tmp_path: Path) -> None:
+    def stored(name: str, image: Image.Image, split: str, **saving: object) -> Row:
+        image.save(tmp_path / name, **saving)
+        content = (tmp_path / name).read_bytes()
+        measured = measure(POINTS)
+        sha256 = hashlib.sha256(content).hexdigest()
+        return replace(
+            row(0, measured.heart_size, split=split), image_url=file_url(tmp_path / name), image_sha256=sha256
+        )
+
+    pictures = [Image.fromarray(phantom.draw(3, index, width=240, height=180).pixels) for index in range(3)]
+    rows = [stored(f"{i}.png", one, split) for i, (one, split) in enumerate(zip(pictures, SPLITS, strict=True))]
+    assert len(Dataset.load(rows, 96, 128, lambda *told: None).test) == 1
+    copy = stored("copy.jpg", pictures[0].resize((200, 150)), "test", quality=70)
+    with pytest.raises(InvalidArgument, match=r"0\.png \(train\) shows what .*copy\.jpg \(test\) shows"):
+        Dataset.load([*rows, copy], 96, 128, lambda *told: None)
