@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,7 @@ from canicor.settings import Settings
 from canicor.vhs import HeartSize
 
 if TYPE_CHECKING:
-    from training import dataset
+    from training import dataset, run
 
 # A vertebra then spans about 7 pixels.
 _SIZE = 192
@@ -29,54 +28,80 @@ _SIZE = 192
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
 
 
-class Kinds(StrEnum):
-    """Which models to train."""
-
-    KEYPOINTS = "keypoints"
-    CLASSIFIER = "classifier"
-    BOTH = "both"
-
-    def models(self) -> list[ModelKind]:
-        """Returns the kinds of models, in the order they are trained."""
-        return [ModelKind.KEYPOINTS, ModelKind.CLASSIFIER] if self is Kinds.BOTH else [ModelKind(self.value)]
+_Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
+_Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images. [default: by kind]")]
+_Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")]
+_Size = Annotated[int, typer.Option(help="Width of the model's input in pixels, a multiple of 32.")]
+_NumberFormats = Annotated[
+    list[NumberFormat] | None, typer.Option(help="Also make the model in this format, and keep it if no worse.")
+]
+_Push = Annotated[bool, typer.Option(help="Push to the model repository, into production.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
 @app.command()
-def fit(
-    manifest: Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")],
-    kind: Annotated[Kinds, typer.Option(help="Which models to train.")] = Kinds.BOTH,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images. [default: by kind]")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")] = 0,
-    size: Annotated[int, typer.Option(help="Width of the models' input in pixels, a multiple of 32.")] = _SIZE,
-    name_prefix: Annotated[str, typer.Option(help="Start of the models' names.")] = "vhs",
-    number_format: Annotated[
-        list[NumberFormat] | None,
-        typer.Option(help="Also make the models in this format, and keep it if no worse."),
-    ] = None,
-    push: Annotated[bool, typer.Option(help="Push to the model repository, into production.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+def keypoints(
+    manifest: _Manifest,
+    epochs: _Epochs = None,
+    seed: _Seed = 0,
+    size: _Size = _SIZE,
+    name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
+    number_format: _NumberFormats = None,
+    push: _Push = True,
+    as_json: _AsJson = False,
 ) -> None:
-    """Train key-point and class models on a manifest, test, export and push them."""
+    """Train a key-point model on a manifest, test, export and push it."""
+    from training.run import Plan, input_spec
+
+    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or ())
+    _train(manifest, plan, push=push, as_json=as_json)
+
+
+@app.command()
+def classifier(
+    manifest: _Manifest,
+    model: Annotated[str, typer.Option(help="A backbone of the zoo. [default: the project's own small one]")] = "",
+    hidden_layers: Annotated[int, typer.Option(min=0, help="Before the last: the study had 7.")] = 0,
+    dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Before the head; in the study 0.5.")] = 0.2,
+    pretrained: Annotated[bool, typer.Option(help="Begin with ImageNet's weights, from the network.")] = False,
+    stretch: Annotated[bool, typer.Option(help="To a square, as the study did, instead of padding.")] = False,
+    epochs: _Epochs = None,
+    seed: _Seed = 0,
+    size: _Size = _SIZE,
+    name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
+    number_format: _NumberFormats = None,
+    push: _Push = True,
+    as_json: _AsJson = False,
+) -> None:
+    """Train a class model on a manifest, test, export and push it."""
+    from training.run import Plan, input_spec
+
+    backbone = None
+    if model:
+        from training.zoo import Backbone
+
+        backbone = Backbone(model, hidden_layers, dropout, pretrained)
+    spec = input_spec(size, square=stretch)
+    plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone)
+    _train(manifest, plan, push=push, as_json=as_json)
+
+
+def _train(manifest: str, plan: "run.Plan", *, push: bool, as_json: bool) -> None:
     from canicor.manifest import read
-    from training.run import Plan, train
+    from training.run import train
 
     url = manifest if "://" in manifest else store.file_url(Path(manifest))
-    plan = Plan(kind.models(), seed, size, epochs, name_prefix, number_format or ())
     repository = ModelRepository(Settings().models)
     # A bad name or a store that does not answer shows now, not after the training.
-    for model_kind in plan.kinds:
-        repository.versions(plan.name_of(model_kind))
+    repository.versions(plan.name)
     with _progress() as progress:
-        candidates = train(read(store.read(url)), plan, progress)
-    models = []
-    for candidate in candidates:
-        version = candidate.push(repository) if push else None
-        models.append({"name": candidate.name, "version": version, **_summary(candidate.info)})
+        candidate = train(read(store.read(url)), plan, progress)
+    version = candidate.push(repository) if push else None
+    told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
-        typer.echo(json.dumps({"seed": seed, "models": models}))
-        return
-    for model in models:
-        _print_metrics(model)
+        typer.echo(json.dumps(told))
+    else:
+        _print_metrics(told)
 
 
 @app.command(name="import")

@@ -5,15 +5,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from canicor import store
+from canicor.bundle import InputSpec
 from canicor.errors import CanicorError, InvalidArgument, Unavailable
 from canicor.manifest import Row
-from canicor.model_input import Placement, Prepared, ResizeRule, read
+from canicor.model_input import Placement, Prepared, read
 from canicor.monitoring import input_features
 from canicor.vhs import HEART_SIZES, KEY_POINT_NAMES, KeyPoints, measure
 from training.checks import label_problems, refuse, shared_pictures
@@ -23,9 +25,6 @@ SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 FEWEST_IMAGES = 20
 """With fewer, the validation split would be one image."""
-
-RESIZE = ResizeRule.LETTERBOX
-"""Keeps the aspect: VHS compares lengths of different directions."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -52,7 +51,7 @@ class Images:
     features: NDArray[np.float64]
 
     @classmethod
-    def load(cls, rows: Sequence[Row], height: int, width: int, loaded: Callable[[], None]) -> Self:
+    def load(cls, rows: Sequence[Row], spec: InputSpec, loaded: Callable[[], None]) -> Self:
         """Reads, checks, decodes and fits every image; `loaded` is called after each.
 
         Raises:
@@ -62,7 +61,7 @@ class Images:
         prepared: list[Prepared] = []
         problems: list[str] = []
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for row, one in zip(rows, threads.map(lambda row: _load(row, height, width), rows), strict=True):
+            for row, one in zip(rows, threads.map(partial(_load, spec), rows), strict=True):
                 if isinstance(one, Prepared):
                     prepared.append(one)
                     problems += [f"{row.image_url}: {problem}" for problem in label_problems(row, one.received)]
@@ -130,7 +129,7 @@ class Dataset:
     test: Images
 
     @classmethod
-    def load(cls, rows: Sequence[Row], height: int, width: int, progress: Progress) -> Self:
+    def load(cls, rows: Sequence[Row], spec: InputSpec, progress: Progress) -> Self:
         """Loads the images of rows whose split is filled in.
 
         Raises:
@@ -143,7 +142,7 @@ class Dataset:
             done += 1
             progress("Reading images", done, len(rows))
 
-        images = Images.load(rows, height, width, loaded)
+        images = Images.load(rows, spec, loaded)
         refuse(shared_pictures(images.rows, images.pictures()))
         return cls(*(images.of(one) for one in SPLITS))
 
@@ -223,9 +222,9 @@ def _check_splits(rows: Iterable[Row]) -> None:
             raise _bad_dataset(f"The {name} split is empty: label more images, of more dogs.")
 
 
-def _load(row: Row, height: int, width: int) -> Prepared | CanicorError:
+def _load(spec: InputSpec, row: Row) -> Prepared | CanicorError:
     try:
-        return read(store.read_checked(row.image_url, row.image_sha256), height, width, RESIZE)
+        return read(store.read_checked(row.image_url, row.image_sha256), spec.height, spec.width, spec.resize)
     except Unavailable:
         raise
     except CanicorError as error:

@@ -15,13 +15,12 @@ from torch import Generator, Tensor, nn
 
 from training.augmentation import Strength, augment
 from training.dataset import Images
-from training.network import Encoder
 
 _BATCH = 32
 
 
 class FeatureDistance(nn.Module):
-    """Takes the encoder's maps and returns the distance [N] of each picture.
+    """Takes an encoder's maps and returns the distance [N] of each picture.
 
     Args:
         mean: float64 [D], of the training images' features.
@@ -37,11 +36,11 @@ class FeatureDistance(nn.Module):
         self.register_buffer("whitening", torch.from_numpy(whitening.astype(np.float32)))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Takes the maps [N, width, rows, columns] of all stages."""
+        """Takes the maps [N, width, rows, columns] of some stages, or tokens [N, places, width]."""
         return ((_pooled(maps) - self.mean) @ self.whitening).square().sum(-1).sqrt()
 
     @classmethod
-    def fit(cls, encoder: Encoder, images: Images, strength: Strength, seed: int) -> Self:
+    def fit(cls, encoder: nn.Module, images: Images, strength: Strength, seed: int) -> Self:
         """Fits mean and covariance on training images, each as it is and once augmented.
 
         Without the augmented ones, seven in ten harmlessly turned or darker thoraxes lay beyond the limit, though
@@ -49,7 +48,7 @@ class FeatureDistance(nn.Module):
         that few images, or a channel that is always 0, do not make a distance explode.
 
         Args:
-            encoder: In inference mode.
+            encoder: Gives the maps; in inference mode.
             images: That it was trained on.
             strength: Of the augmentation that it was trained with.
             seed: Of that augmentation.
@@ -66,4 +65,4 @@ class FeatureDistance(nn.Module):
 
 
 def _pooled(maps: list[Tensor]) -> Tensor:
-    return torch.cat([one.mean(dim=(2, 3)) for one in maps], dim=1)
+    return torch.cat([one.mean(dim=(2, 3) if one.ndim == 4 else 1) for one in maps], dim=1)

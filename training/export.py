@@ -2,13 +2,11 @@
 
 import io
 import warnings
-from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
 import torch
 from jinja2 import Environment, StrictUndefined
-from torch import nn
 
 from canicor.bundle import DISTANCE, INPUT, OUTPUTS, BundleInfo, Metric, ModelKind, Predictions
 from canicor.errors import FailedPrecondition
@@ -17,7 +15,7 @@ from canicor.vhs import BAND_NOTICE
 from training.calibration import REFUSED
 from training.dataset import Images
 from training.evaluation import predict
-from training.served import NAMES
+from training.served import Served
 
 OPSET = 18
 """Run by every onnxruntime since 1.14; the graph needs nothing newer."""
@@ -29,12 +27,14 @@ TOLERANCE = 1e-3
 """Largest difference between ONNX and torch."""
 
 
-def to_onnx(served: nn.Module, names: Sequence[str], height: int, width: int) -> bytes:
+def to_onnx(served: Served, height: int, width: int) -> bytes:
     """Exports what is served, in inference mode: `images` uint8 [N, height, width] with any N -> its outputs."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that replaces this one needs onnxscript and unrolls nothing that these graphs hold.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # A graph is for one size of input, so backbones may ask for it as they are traced.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             served,
             (torch.zeros(2, height, width, dtype=torch.uint8),),
@@ -42,13 +42,13 @@ def to_onnx(served: nn.Module, names: Sequence[str], height: int, width: int) ->
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(names),
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *names)},
+            output_names=list(served.outputs),
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *served.outputs)},
         )
     return buffer.getvalue()
 
 
-def check_parity(model: bytes, served: nn.Module, kind: ModelKind, images: Images) -> float:
+def check_parity(model: bytes, served: Served, images: Images) -> float:
     """Returns the largest difference between the ONNX file's answers and the network's on these images.
 
     Key points are counted in sides of the input, distances in the network's own.
@@ -57,10 +57,10 @@ def check_parity(model: bytes, served: nn.Module, kind: ModelKind, images: Image
         FailedPrecondition: It is above `TOLERANCE`.
     """
     session = open_session(model)
-    exported = session.run(NAMES[kind], {INPUT: images.pixels})
+    exported = session.run(served.outputs, {INPUT: images.pixels})
     own = predict(served, images.pixels)
     differences = []
-    for name, one, other in zip(NAMES[kind], exported, own, strict=True):
+    for name, one, other in zip(served.outputs, exported, own, strict=True):
         unit = {"key_points": min(images.pixels.shape[1:]), DISTANCE: np.abs(other)}.get(name, 1)
         differences.append(float((np.abs(one - other) / unit).max()))
     difference = max(differences)

@@ -14,7 +14,7 @@ from canicor.errors import FailedPrecondition
 from canicor.vhs import VERTEBRAE_SPANNED
 from training.augmentation import Strength, augment
 from training.dataset import Images
-from training.network import ClassNetwork, KeyPointNetwork, along_spine, decode, targets
+from training.network import KeyPointNetwork, along_spine, decode, targets
 
 Network = TypeVar("Network", bound=nn.Module)
 Loss = Callable[[Network, Tensor, Tensor, Tensor], Tensor]
@@ -114,7 +114,7 @@ def key_point_loss(network: KeyPointNetwork, images: Tensor, points: Tensor, _cl
     return heat + _POINTS_WEIGHT * distance + _VHS_WEIGHT * between + ruler
 
 
-def class_loss(network: ClassNetwork, images: Tensor, _points: Tensor, classes: Tensor) -> Tensor:
+def class_loss(network: nn.Module, images: Tensor, _points: Tensor, classes: Tensor) -> Tensor:
     """Cross-entropy with a little label smoothing: a label near a threshold is a matter of the reader."""
     return F.cross_entropy(network(images), classes, label_smoothing=0.05)
 

@@ -126,6 +126,8 @@ class KeyPointNetwork(nn.Module):
 class ClassNetwork(nn.Module):
     """Three classes from the mean of the encoder's coarsest map."""
 
+    has_activation = True
+
     def __init__(self) -> None:
         super().__init__()
         self.encoder = Encoder()
@@ -141,20 +143,26 @@ class ClassNetwork(nn.Module):
         return logits
 
     def activation(self, maps: list[Tensor], classes: Tensor) -> Tensor:
-        """Returns what each cell of the coarsest map adds to the logit of a class: the mean is all but its bias.
+        """Returns what each cell of the coarsest map adds to the logit of a class, as `class_activation`."""
+        return class_activation(maps[-1], self.head[-1], classes)
 
-        Class activation maps: Zhou et al., CVPR 2016. Exact here, where a linear layer follows the mean, and then
-        the same as HiResCAM (Draelos & Carin 2020).
 
-        Args:
-            maps: The encoder's.
-            classes: int64 [N].
+def class_activation(features: Tensor, last: nn.Module, classes: Tensor) -> Tensor:
+    """Returns what each cell of a map adds to the logit of a class: the mean is all but its bias.
 
-        Returns:
-            [N, rows, columns].
-        """
-        weights: Tensor = self.head[-1].weight[classes]  # type: ignore[index]
-        return (maps[-1] * weights[:, :, None, None]).sum(1)
+    Class activation maps: Zhou et al., CVPR 2016. Exact where one linear layer follows the mean, and then the same
+    as HiResCAM (Draelos & Carin 2020).
+
+    Args:
+        features: [N, width, rows, columns].
+        last: The linear layer.
+        classes: int64 [N].
+
+    Returns:
+        [N, rows, columns].
+    """
+    weights: Tensor = last.weight[classes]  # type: ignore[index]
+    return (features * weights[:, :, None, None]).sum(1)
 
 
 def decode(logits: Tensor) -> Tensor:

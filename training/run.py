@@ -1,29 +1,33 @@
-"""One training run: a manifest's rows -> bundles, ready to be pushed."""
+"""One training run: a manifest's rows -> a bundle, ready to be pushed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, ModelKind, NumberFormat, Predictions
 from canicor.errors import InvalidArgument
 from canicor.manifest import Row, digest
+from canicor.model_input import ResizeRule
 from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting
 from training.checks import refuse
-from training.dataset import RESIZE, SPLITS, Dataset, Progress, split
+from training.dataset import SPLITS, Dataset, Progress, split
 from training.distance import FeatureDistance
 from training.impostors import KINDS, Impostors
 from training.network import STRIDE, ClassNetwork, KeyPointNetwork
 from training.number_formats import variants
 from training.reference import reference
-from training.served import NAMES, ServedClasses, ServedKeyPoints
+from training.served import Served, ServedClasses, ServedKeyPoints
+
+if TYPE_CHECKING:
+    from training.zoo import Backbone, ZooNetwork
 
 EPOCHS = {ModelKind.KEYPOINTS: 20, ModelKind.CLASSIFIER: 30}
 """By default: about two minutes each for 900 images on two cores."""
@@ -78,50 +82,55 @@ class Plan:
     """What to train.
 
     Attributes:
-        kinds: Of models, one each.
-        seed: The same seed, rows and machine give the same models.
-        size: Width of the input in pixels, a multiple of `STRIDE`.
-        epochs: Of every model; `EPOCHS` where None.
-        prefix: Start of the models' names.
+        kind: Of model.
+        name: As it will be pushed.
+        spec: The input.
+        seed: The same seed, rows and machine give the same model.
+        epochs: `EPOCHS` where None.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
+        backbone: Of a class model; the project's own small one where None.
     """
 
-    kinds: Sequence[ModelKind]
-    seed: int
-    size: int
-    epochs: int | None
-    prefix: str
+    kind: ModelKind
+    name: str
+    spec: InputSpec
+    seed: int = 0
+    epochs: int | None = None
     formats: Sequence[NumberFormat] = ()
+    backbone: "Backbone | None" = None
 
-    def name_of(self, kind: ModelKind) -> str:
-        """Returns the name of the model of a kind."""
-        return f"{self.prefix}-{kind}"
 
-    def input_spec(self) -> InputSpec:
-        """Returns the input's size.
+def input_spec(width: int, *, square: bool = False) -> InputSpec:
+    """Returns a model's input.
 
-        Raises:
-            InvalidArgument: The networks can't take this width.
-        """
-        if self.size < _SMALLEST_SIZE or self.size % STRIDE:
-            raise InvalidArgument(
-                f"The size is a multiple of {STRIDE} from {_SMALLEST_SIZE}, not {self.size}.", reason="BAD_SIZE"
-            )
-        height = STRIDE * round(_HEIGHT_OF_WIDTH * self.size / STRIDE)
-        return InputSpec(height=height, width=self.size, resize=RESIZE)
+    Args:
+        width: In pixels, a multiple of `STRIDE`; of a square, any.
+        square: Whether the radiograph is stretched to a square, as in the study, instead of keeping its aspect:
+            VHS compares lengths of different directions, so only a class model can bear it.
+
+    Raises:
+        InvalidArgument: The networks can't take this width.
+    """
+    if width < _SMALLEST_SIZE or (width % STRIDE and not square):
+        raise InvalidArgument(
+            f"The size is a multiple of {STRIDE} from {_SMALLEST_SIZE}, not {width}.", reason="BAD_SIZE"
+        )
+    if square:
+        return InputSpec(height=width, width=width, resize=ResizeRule.STRETCH)
+    height = STRIDE * round(_HEIGHT_OF_WIDTH * width / STRIDE)
+    return InputSpec(height=height, width=width, resize=ResizeRule.LETTERBOX)
 
 
 @dataclass(frozen=True)
 class _Material:
-    """What every model of a run is made and tested with."""
+    """What a model is made and tested with."""
 
     plan: Plan
-    spec: InputSpec
     dataset: Dataset
     impostors: Impostors
 
 
-def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> list[Candidate]:
+def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     """Trains, evaluates and exports what the plan says; writes nothing.
 
     Args:
@@ -132,15 +141,13 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> list[Candidate
     Raises:
         CanicorError: The rows or an image are not fit to train on, or a model does not survive its export.
     """
-    spec = plan.input_spec()
-    if ModelKind.KEYPOINTS in plan.kinds:
+    if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
-    dataset = Dataset.load(split(rows, plan.seed), spec.height, spec.width, progress)
-    material = _Material(plan, spec, dataset, _impostors(plan, spec, progress))
-    return [_TRAINERS[kind](material, progress) for kind in plan.kinds]
+    dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
+    return _TRAINERS[plan.kind](_Material(plan, dataset, _impostors(plan, progress)), progress)
 
 
-def _impostors(plan: Plan, spec: InputSpec, progress: Progress) -> Impostors:
+def _impostors(plan: Plan, progress: Progress) -> Impostors:
     done = 0
 
     def drawn() -> None:
@@ -148,7 +155,7 @@ def _impostors(plan: Plan, spec: InputSpec, progress: Progress) -> Impostors:
         done += 1
         progress("Drawing what is no thorax", done, _IMPOSTORS * len(KINDS))
 
-    return Impostors.draw(_IMPOSTORS, plan.seed, spec, drawn)
+    return Impostors.draw(_IMPOSTORS, plan.seed, plan.spec, drawn)
 
 
 def _train_key_points(material: _Material, progress: Progress) -> Candidate:
@@ -182,20 +189,25 @@ def _train_key_points(material: _Material, progress: Progress) -> Candidate:
         ),
         "metrics": evaluation.key_point_metrics(dataset.test, tested[0], plan.seed),
     }
-    return _candidate(material, kind, served, fitted, tested[NAMES[kind].index(DISTANCE)])
+    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
 
 
 def _train_classes(material: _Material, progress: Progress) -> Candidate:
     kind, dataset, plan = ModelKind.CLASSIFIER, material.dataset, material.plan
     recipe = fitting.Recipe(plan.epochs or EPOCHS[kind])
     network = fitting.fit(
-        ClassNetwork, fitting.class_loss, dataset.train, recipe, plan.seed, _telling(kind, recipe, progress)
+        partial(_class_network, plan),
+        fitting.class_loss,
+        dataset.train,
+        recipe,
+        plan.seed,
+        _telling(kind, recipe, progress),
     )
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
     distance = FeatureDistance.fit(network.encoder, dataset.train, recipe.strength, plan.seed)
     served = ServedClasses(network, temperature, distance).eval()
-    probabilities, distances, _ = evaluation.predict(served, dataset.validation.pixels)
+    probabilities, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     sizes = [HEART_SIZES[index] for index in probabilities.argmax(axis=1)]
     tested = evaluation.predict(served, dataset.test.pixels)
     nothing = [None] * len(sizes)
@@ -211,7 +223,11 @@ def _train_classes(material: _Material, progress: Progress) -> Candidate:
         ),
         "metrics": evaluation.class_metrics(dataset.test, tested[0].argmax(axis=1), plan.seed),
     }
-    return _candidate(material, kind, served, fitted, tested[NAMES[kind].index(DISTANCE)])
+    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
+
+
+def _class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
+    return plan.backbone.build(plan.spec.height, plan.spec.width) if plan.backbone else ClassNetwork()
 
 
 _TRAINERS = {ModelKind.KEYPOINTS: _train_key_points, ModelKind.CLASSIFIER: _train_classes}
@@ -219,8 +235,7 @@ _TRAINERS = {ModelKind.KEYPOINTS: _train_key_points, ModelKind.CLASSIFIER: _trai
 
 def _candidate(
     material: _Material,
-    kind: ModelKind,
-    served: nn.Module,
+    served: Served,
     fitted: dict[str, Any],
     distances: NDArray[np.float32],
 ) -> Candidate:
@@ -228,15 +243,14 @@ def _candidate(
 
     Args:
         material: It was made with.
-        kind: It is of.
         served: The network with all its outputs.
         fitted: Fields of its `BundleInfo` that were fitted or measured.
         distances: [N], of the test images.
     """
-    spec, dataset, plan = material.spec, material.dataset, material.plan
-    model = export.to_onnx(served, NAMES[kind], spec.height, spec.width)
-    difference = export.check_parity(model, served, kind, dataset.validation)
-    strange = evaluation.predict(served, material.impostors.pixels)[NAMES[kind].index(DISTANCE)]
+    dataset, plan, kind, spec = material.dataset, material.plan, served.kind, material.plan.spec
+    model = export.to_onnx(served, spec.height, spec.width)
+    difference = export.check_parity(model, served, dataset.validation)
+    strange = evaluation.predict(served, material.impostors.pixels)[served.outputs.index(DISTANCE)]
     refused = _refused(distances, strange, material.impostors.kinds, fitted["limits"].max_distance)
     shares = {f"{what}_refused": refused[what] for what in (_TEST, _ALL_IMPOSTORS)}
     trained_on = digest(dataset.train.rows)
@@ -252,11 +266,12 @@ def _candidate(
         create_time=now,
         **{**fitted, "metrics": fitted["metrics"] | shares},
     )
-    name = plan.name_of(kind)
     counts = {one: len(getattr(dataset, one)) for one in SPLITS}
-    card = export.card(name, info, counts, difference, refused)
+    card = export.card(plan.name, info, counts, difference, refused)
     predictions = export.predictions(model, kind, dataset.validation)
-    return Candidate(name, info, model, card, predictions, variants(model, kind, plan.formats, dataset, plan.seed))
+    return Candidate(
+        plan.name, info, model, card, predictions, variants(model, kind, plan.formats, dataset, plan.seed)
+    )
 
 
 def _refused(

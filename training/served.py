@@ -1,17 +1,37 @@
 """The networks as they are served: one graph each that gives every output of `canicor.bundle`."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
-from canicor.bundle import OPTIONAL_OUTPUTS, OUTPUTS
+from canicor.bundle import DISTANCE, HEAT_MAP, OUTPUTS, ModelKind
 from training.distance import FeatureDistance
 from training.network import ClassNetwork, KeyPointNetwork, heat_maps
 
-NAMES = {kind: (*outputs, *OPTIONAL_OUTPUTS) for kind, outputs in OUTPUTS.items()}
-"""The outputs of each kind, in the order in which `forward` returns them."""
+if TYPE_CHECKING:
+    from training.zoo import ZooNetwork
 
 
-class ServedKeyPoints(nn.Module):
+class Served(nn.Module):
+    """A graph.
+
+    Attributes:
+        kind: Of model.
+        outputs: Their names, in the order in which `forward` returns them.
+    """
+
+    kind: ModelKind
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Those of the kind, distance and heat map."""
+        return (*OUTPUTS[self.kind], DISTANCE, HEAT_MAP)
+
+
+class ServedKeyPoints(Served):
     """Key points; the heat map is the highest of the six at each place."""
+
+    kind = ModelKind.KEYPOINTS
 
     def __init__(self, network: KeyPointNetwork, distance: FeatureDistance) -> None:
         super().__init__()
@@ -19,15 +39,15 @@ class ServedKeyPoints(nn.Module):
         self.distance = distance
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Takes [N, height, width] and returns `NAMES[ModelKind.KEYPOINTS]`."""
+        """Takes [N, height, width] and returns `outputs`."""
         maps = self.network.encoder(images)
         reading = self.network.read(maps)
         heat = heat_maps(reading.logits)
         return reading.key_points(), heat.amax((-1, -2)), self.distance(maps), heat.amax(1)
 
 
-class ServedClasses(nn.Module):
-    """Class probabilities; the heat map is the activation map of the most probable class.
+class ServedClasses(Served):
+    """Class probabilities; the heat map is the activation map of the most probable class, where there is one.
 
     Args:
         network: Gives logits.
@@ -35,17 +55,28 @@ class ServedClasses(nn.Module):
         distance: Of its encoder's features.
     """
 
-    def __init__(self, network: ClassNetwork, temperature: float, distance: FeatureDistance) -> None:
+    kind = ModelKind.CLASSIFIER
+
+    def __init__(
+        self, network: "ClassNetwork | ZooNetwork", temperature: float, distance: FeatureDistance
+    ) -> None:
         super().__init__()
         self.network = network
         self.temperature = temperature
         self.distance = distance
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Takes [N, height, width] and returns `NAMES[ModelKind.CLASSIFIER]`."""
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """As `Served`; without a heat map where the network has no activation map."""
+        return super().outputs if self.network.has_activation else super().outputs[:-1]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Takes [N, height, width] and returns `outputs`."""
         maps = self.network.encoder(images)
         logits = self.network.classes(maps)
         probabilities = (logits / self.temperature).softmax(-1)
+        if not self.network.has_activation:
+            return probabilities, self.distance(maps)
         activation = self.network.activation(maps, logits.argmax(1)).relu()
         highest = activation.amax((-1, -2), keepdim=True)
         return probabilities, self.distance(maps), activation / highest.clamp(min=1e-6)

@@ -169,14 +169,17 @@ def _export(services: Services, project: str, folder: Path) -> Path:
 
 
 def _train(manifest: Path, plan: Plan) -> str:
-    """Runs `canicor train fit` and returns the key-point model's new version."""
-    command = [sys.executable, "-m", "canicor.cli", "train", "fit", str(manifest), "--push", "--json"]
-    command += ["--seed", str(plan.seed)]
-    command += ["--epochs", str(plan.epochs)] if plan.epochs else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise FailedPrecondition("Training failed; what it said stands above.", reason="TRAINING_FAILED")
-    versions = {model["name"]: model["version"] for model in json.loads(done.stdout)["models"]}
+    """Runs `canicor train` for both kinds of models and returns the key-point model's new version."""
+    versions = {}
+    for kind in ("keypoints", "classifier"):
+        command = [sys.executable, "-m", "canicor.cli", "train", kind, str(manifest), "--push", "--json"]
+        command += ["--seed", str(plan.seed)]
+        command += ["--epochs", str(plan.epochs)] if plan.epochs else []
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise FailedPrecondition("Training failed; what it said stands above.", reason="TRAINING_FAILED")
+        model = json.loads(done.stdout)
+        versions[model["name"]] = model["version"]
     return str(versions[MODEL])
 
 

@@ -19,7 +19,7 @@ from services.runtime.memory import give_back
 _log = structlog.get_logger("canicor.models")
 
 NO_MODEL = (
-    "No model is loaded: `canicor demo` makes one from phantoms, `canicor train fit MANIFEST --push` from labels."
+    "No model is loaded: `canicor demo` makes one from phantoms, `canicor train keypoints MANIFEST` from labels."
 )
 
 

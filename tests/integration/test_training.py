@@ -82,12 +82,13 @@ def run(*arguments: str | Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict, ModelRepository]]:
+def trained(
+    rows: list[Row], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[list[dict], ModelRepository]]:
     with pytest.MonkeyPatch.context() as environment:
         folder = tmp_path_factory.mktemp("trained")
         environment.setenv("CANICOR_HOME", str(folder))
-        out = run(
-            "fit",
+        options = (
             write_manifest(folder, rows),
             "--epochs",
             "2",
@@ -97,17 +98,18 @@ def trained(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "--number-format",
             "fp16",
         )
-        yield json.loads(out), ModelRepository(file_url(folder / "models"))
+        said = [json.loads(run(kind, *options)) for kind in ("keypoints", "classifier")]
+        yield said, ModelRepository(file_url(folder / "models"))
 
 
 def production(repository: ModelRepository, name: str) -> Bundle:
     return repository.read(name, repository.aliases(name).aliases[Alias.PRODUCTION])
 
 
-def test_both_models_come_out_with_figures(trained: tuple[dict, ModelRepository]) -> None:
+def test_both_models_come_out_with_figures(trained: tuple[list[dict], ModelRepository]) -> None:
     said, repository = trained
     assert repository.names() == ["vhs-classifier", "vhs-keypoints"]
-    for model in said["models"]:
+    for model in said:
         info = production(repository, model["name"]).info
         assert model["version"] == "1"
         assert model["metrics"] == info.model_dump(mode="json")["metrics"]
@@ -123,7 +125,7 @@ def test_both_models_come_out_with_figures(trained: tuple[dict, ModelRepository]
 
 
 def test_the_bundles_hold_what_a_server_needs_to_choose_an_engine(
-    trained: tuple[dict, ModelRepository],
+    trained: tuple[list[dict], ModelRepository],
 ) -> None:
     _, repository = trained
     for name in repository.names():
@@ -134,7 +136,7 @@ def test_the_bundles_hold_what_a_server_needs_to_choose_an_engine(
         assert set(bundle.variants) == {NumberFormat.FP16.file}
 
 
-def test_the_bundles_answer_any_number_of_images(trained: tuple[dict, ModelRepository]) -> None:
+def test_the_bundles_answer_any_number_of_images(trained: tuple[list[dict], ModelRepository]) -> None:
     _, repository = trained
     for count in (1, 3):
         images = np.random.default_rng(0).integers(0, 256, (count, 64, 96), dtype=np.uint8)
@@ -154,7 +156,9 @@ def test_the_bundles_answer_any_number_of_images(trained: tuple[dict, ModelRepos
         assert (heat.shape, heat.dtype) == ((count, 2, 3), np.float32)
 
 
-def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(trained: tuple[dict, ModelRepository]) -> None:
+def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(
+    trained: tuple[list[dict], ModelRepository],
+) -> None:
     card = production(trained[1], "vhs-keypoints").card
     assert "Trained on phantoms only" in card
     assert "Not cleared for diagnosis" in card
@@ -162,7 +166,9 @@ def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(trained: tuple[
 
 
 @pytest.mark.parametrize("name", ["vhs-keypoints", "vhs-classifier"])
-def test_what_a_model_does_not_know_is_measured_and_told(trained: tuple[dict, ModelRepository], name: str) -> None:
+def test_what_a_model_does_not_know_is_measured_and_told(
+    trained: tuple[list[dict], ModelRepository], name: str
+) -> None:
     bundle = production(trained[1], name)
     distance = bundle.info.limits.max_distance
     assert distance is not None
@@ -177,7 +183,7 @@ def test_what_a_model_does_not_know_is_measured_and_told(trained: tuple[dict, Mo
     assert open_session(bundle.model).run(["distance"], {"images": noise})[0] > distance
 
 
-def test_the_reference_is_that_of_the_validation_split(trained: tuple[dict, ModelRepository]) -> None:
+def test_the_reference_is_that_of_the_validation_split(trained: tuple[list[dict], ModelRepository]) -> None:
     key_points, classes = (
         production(trained[1], f"vhs-{kind}").info.reference for kind in ("keypoints", "classifier")
     )
@@ -190,7 +196,7 @@ def test_the_reference_is_that_of_the_validation_split(trained: tuple[dict, Mode
     assert key_points.features["aspect_ratio"].shares == (0, 1, 0)  # all phantoms are 160 x 128
 
 
-def test_a_split_too_small_for_90_percent_states_the_trivial(trained: tuple[dict, ModelRepository]) -> None:
+def test_a_split_too_small_for_90_percent_states_the_trivial(trained: tuple[list[dict], ModelRepository]) -> None:
     assert production(trained[1], "vhs-keypoints").info.vhs_half_width == 16
     assert production(trained[1], "vhs-classifier").info.set_probability == 1
 
@@ -198,7 +204,7 @@ def test_a_split_too_small_for_90_percent_states_the_trivial(trained: tuple[dict
 def test_the_same_seed_gives_the_same_model(rows: list[Row], tmp_path: Path, home: Path) -> None:
     path = write_manifest(tmp_path, rows)
     for seed in ("3", "3", "4"):
-        run("fit", path, "--kind", "keypoints", "--epochs", "1", "--size", "64", "--seed", seed)
+        run("keypoints", path, "--epochs", "1", "--size", "64", "--seed", seed)
     repository = ModelRepository(Settings().models)
     one, two, three = (repository.read("vhs-keypoints", version) for version in "123")
     assert one.model == two.model
@@ -207,7 +213,7 @@ def test_the_same_seed_gives_the_same_model(rows: list[Row], tmp_path: Path, hom
 
 
 def test_models_lists_the_repository(
-    trained: tuple[dict, ModelRepository], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[list[dict], ModelRepository], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     lines = run("models").splitlines()
@@ -225,14 +231,14 @@ def test_the_command_line_starts_without_torch() -> None:
 def test_bad_input_is_one_error_and_leaves_nothing(rows: list[Row], tmp_path: Path, home: Path) -> None:
     (tmp_path / "text.parquet").write_text("no manifest")
     with pytest.raises(InvalidArgument, match="no dataset manifest"):
-        run("fit", tmp_path / "text.parquet")
+        run("keypoints", tmp_path / "text.parquet")
     with pytest.raises(NotFound):
-        run("fit", tmp_path / "none.parquet")
+        run("keypoints", tmp_path / "none.parquet")
     for size in ("100", "32"):
         with pytest.raises(InvalidArgument, match="multiple of 32 from 64"):
-            run("fit", write_manifest(tmp_path, rows), "--size", size)
+            run("keypoints", write_manifest(tmp_path, rows), "--size", size)
     with pytest.raises(InvalidArgument, match="no model name"):
-        run("fit", write_manifest(tmp_path, rows), "--name-prefix", "Not A Name")
+        run("keypoints", write_manifest(tmp_path, rows), "--name", "Not A Name")
     bad = [
         ([], "holds 0 images"),
         (rows[:10], "holds 10 images"),
@@ -242,11 +248,11 @@ def test_bad_input_is_one_error_and_leaves_nothing(rows: list[Row], tmp_path: Pa
     ]
     for some, sentence in bad:
         with pytest.raises(InvalidArgument, match=sentence):
-            run("fit", write_manifest(tmp_path, some), "--size", "64", "--epochs", "1")
+            run("keypoints", write_manifest(tmp_path, some), "--size", "64", "--epochs", "1")
     assert not home.exists()
 
 
 def test_classes_alone_teach_a_class_model(rows: list[Row], tmp_path: Path, home: Path) -> None:
     classes = [replace(row, key_points=None, vhs=None) for row in rows]
-    run("fit", write_manifest(tmp_path, classes), "--kind", "classifier", "--epochs", "1", "--size", "64")
+    run("classifier", write_manifest(tmp_path, classes), "--epochs", "1", "--size", "64")
     assert ModelRepository(Settings().models).versions("vhs-classifier") == ["1"]

@@ -12,12 +12,15 @@ import pytest
 from PIL import Image
 
 from canicor import phantom
+from canicor.bundle import InputSpec
 from canicor.errors import InvalidArgument
 from canicor.manifest import Origin, Row
+from canicor.model_input import ResizeRule
 from canicor.store import file_url
 from canicor.vhs import HEART_SIZES, HeartSize, KeyPoints, measure
 from training.dataset import SPLITS, Dataset, Images, split
 
+SPEC = InputSpec(height=96, width=128, resize=ResizeRule.LETTERBOX)
 POINTS = KeyPoints.from_array([[60, 40], [80, 75], [50, 65], [85, 50], [45, 30], [90, 25]])
 
 
@@ -110,7 +113,7 @@ def png(folder: Path, width: int = 200, height: int = 100) -> Row:
 
 
 def load(*rows: Row) -> Images:
-    return Images.load(rows, 96, 128, lambda: None)
+    return Images.load(rows, SPEC, lambda: None)
 
 
 def test_points_come_back_from_the_input_as_they_were_labelled(tmp_path: Path) -> None:
@@ -195,7 +198,7 @@ def test_a_radiograph_in_two_splits_is_refused_whatever_its_file(tmp_path: Path)
 
     pictures = [Image.fromarray(phantom.draw(3, index, width=240, height=180).pixels) for index in range(3)]
     rows = [stored(f"{i}.png", one, split) for i, (one, split) in enumerate(zip(pictures, SPLITS, strict=True))]
-    assert len(Dataset.load(rows, 96, 128, lambda *told: None).test) == 1
+    assert len(Dataset.load(rows, SPEC, lambda *told: None).test) == 1
     copy = stored("copy.jpg", pictures[0].resize((200, 150)), "test", quality=70)
     with pytest.raises(InvalidArgument, match=r"0\.png \(train\) shows what .*copy\.jpg \(test\) shows"):
-        Dataset.load([*rows, copy], 96, 128, lambda *told: None)
+        Dataset.load([*rows, copy], SPEC, lambda *told: None)

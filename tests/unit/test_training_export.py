@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from canicor.bundle import ModelKind
 from canicor.errors import FailedPrecondition
@@ -12,7 +11,7 @@ from training.augmentation import Strength
 from training.dataset import Images
 from training.distance import FeatureDistance
 from training.network import ClassNetwork, KeyPointNetwork
-from training.served import NAMES, ServedClasses, ServedKeyPoints
+from training.served import Served, ServedClasses, ServedKeyPoints
 
 IMAGES = Images(
     rows=(),
@@ -24,7 +23,7 @@ IMAGES = Images(
 )
 
 
-def served(kind: ModelKind, seed: int = 0) -> nn.Module:
+def served(kind: ModelKind, seed: int = 0) -> Served:
     torch.manual_seed(seed)
     network = (KeyPointNetwork() if kind is ModelKind.KEYPOINTS else ClassNetwork()).eval()
     distance = FeatureDistance.fit(network.encoder, IMAGES, Strength(), seed=0)
@@ -36,32 +35,32 @@ def served(kind: ModelKind, seed: int = 0) -> nn.Module:
 @pytest.mark.parametrize("kind", ModelKind)
 def test_onnx_answers_as_torch_does(kind: ModelKind) -> None:
     trained = served(kind)
-    model = export.to_onnx(trained, NAMES[kind], height=64, width=96)
-    assert export.check_parity(model, trained, kind, IMAGES) <= 1e-4
+    model = export.to_onnx(trained, height=64, width=96)
+    assert export.check_parity(model, trained, IMAGES) <= 1e-4
 
 
 @pytest.mark.parametrize("kind", ModelKind)
 def test_another_model_is_refused(kind: ModelKind) -> None:
-    model = export.to_onnx(served(kind), NAMES[kind], height=64, width=96)
+    model = export.to_onnx(served(kind), height=64, width=96)
     with pytest.raises(FailedPrecondition, match="differs from the trained one"):
-        export.check_parity(model, served(kind, seed=1), kind, IMAGES)
+        export.check_parity(model, served(kind, seed=1), IMAGES)
 
 
 @pytest.mark.parametrize("kind", ModelKind)
 def test_another_distance_alone_is_refused(kind: ModelKind) -> None:
     trained = served(kind)
-    model = export.to_onnx(trained, NAMES[kind], height=64, width=96)
+    model = export.to_onnx(trained, height=64, width=96)
     with torch.no_grad():
         trained.distance.whitening.mul_(1.01)
     with pytest.raises(FailedPrecondition, match="differs from the trained one"):
-        export.check_parity(model, trained, kind, IMAGES)
+        export.check_parity(model, trained, IMAGES)
 
 
 def test_no_number_is_refused() -> None:
     kind = ModelKind.KEYPOINTS
     broken = served(kind)
-    model = export.to_onnx(broken, NAMES[kind], height=64, width=96)
+    model = export.to_onnx(broken, height=64, width=96)
     with torch.no_grad():
         next(broken.parameters()).fill_(torch.nan)
     with pytest.raises(FailedPrecondition):
-        export.check_parity(model, broken, kind, IMAGES)
+        export.check_parity(model, broken, IMAGES)

@@ -1,0 +1,76 @@
+"""Every network of the study's Table 3 and each current one learns, exports and answers as it did."""
+
+import numpy as np
+import pytest
+import torch
+
+from canicor.errors import InvalidArgument
+from training import export
+from training.augmentation import Strength
+from training.dataset import Images
+from training.distance import FeatureDistance
+from training.fitting import Recipe, class_loss, fit
+from training.served import ServedClasses
+from training.zoo import BACKBONES, STUDY_DROPOUT, STUDY_HIDDEN_LAYERS, TABLE_3, Backbone
+
+# VGG's and AlexNet's own heads need a map of seven and six cells: no smaller input can be exported.
+SIDE = 224
+LINEAR_ON_MEAN = {
+    *(
+        "tf_efficientnet_b7",
+        "inception_resnet_v2",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "densenet121",
+        "googlenet",
+    ),
+    *("mobilenetv1_100", "mobilenetv2_100", "squeezenet1_0", "legacy_xception"),
+    *("tf_efficientnet_lite0", "tf_efficientnetv2_s"),
+}
+
+IMAGES = Images(
+    rows=(),
+    pixels=np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE), dtype=np.uint8),
+    placements=(),
+    points=np.full((4, 6, 2), np.nan, dtype=np.float32),
+    classes=np.arange(4) % 3,
+    features=np.zeros((4, 6)),
+)
+
+
+def trained(backbone: Backbone) -> ServedClasses:
+    def build() -> torch.nn.Module:
+        return backbone.build(SIDE, SIDE)
+
+    network = fit(
+        build, class_loss, IMAGES, Recipe(epochs=1, batch_size=4, learning_rate=1e-4), 0, lambda *told: None
+    )
+    distance = FeatureDistance.fit(network.encoder, IMAGES, Strength(), seed=0)
+    return ServedClasses(network, 1.5, distance).eval()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_learns_a_step_and_answers_in_onnx_runtime_as_in_torch(name: str) -> None:
+    served = trained(Backbone(name))
+    assert served.network.has_activation == (name in LINEAR_ON_MEAN)
+    model = export.to_onnx(served, SIDE, SIDE)
+    assert export.check_parity(model, served, IMAGES) <= export.TOLERANCE
+
+
+def test_the_studys_head_stands_on_any_backbone() -> None:
+    served = trained(Backbone("resnet50", STUDY_HIDDEN_LAYERS, STUDY_DROPOUT))
+    linear = [layer for layer in served.network.head if isinstance(layer, torch.nn.Linear)]
+    assert [(one.in_features, one.out_features) for one in linear] == [(2048, 2048)] * 7 + [(2048, 3)]
+    assert "heat_map" not in served.outputs
+    assert export.check_parity(export.to_onnx(served, SIDE, SIDE), served, IMAGES) <= export.TOLERANCE
+
+
+def test_table_3_has_its_rows() -> None:
+    # The sixteenth is EfficientNetB7 with the study's head.
+    assert len(set(TABLE_3.values())) == 15
+
+
+def test_an_unknown_backbone_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidArgument, match="resnet50"):
+        Backbone("resnet5000")

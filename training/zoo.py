@@ -1,0 +1,204 @@
+"""The networks of the study's Table 3, and current ones, as class networks on grey images.
+
+Each is timm's or torchvision's, by its name there, up to the vector that its own classifier would see. On that
+stands the head: a linear layer, or the study's seven hidden ones before it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from canicor.errors import InvalidArgument
+from canicor.vhs import HEART_SIZES
+from training.network import class_activation
+
+STUDY_HIDDEN_LAYERS = 7
+"""Of the study's head: Linear(2560, 2560) and ReLU each, before Linear(2560, 3) (its notebook)."""
+
+STUDY_DROPOUT = 0.5
+"""The notebook's `drop_rate`."""
+
+TABLE_3: Mapping[str, str] = {
+    "tf_efficientnet_b7": "EfficientNetB7",
+    "inception_resnet_v2": "Inception-ResNet-v2",
+    "resnet50": "ResNet50",
+    "resnet101": "ResNet101",
+    "resnet152": "ResNet152",
+    "densenet121": "DenseNet",
+    "googlenet": "GoogLeNet",
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "mobilenetv1_100": "MobileNetV1",
+    "mobilenetv2_100": "MobileNetV2",
+    "mobilenetv3_large_100": "MobileNetV3",
+    "alexnet": "AlexNet",
+    "squeezenet1_0": "SqueezeNet",
+    "legacy_xception": "Xception",
+}
+"""Rows of the study's Table 3 by the libraries' names; the first is there once more, with the study's head."""
+
+CURRENT = ("tf_efficientnet_lite0", "convnext_tiny", "tf_efficientnetv2_s", "vit_small_patch16_224")
+
+BACKBONES = (*TABLE_3, *CURRENT)
+
+# ImageNet's, of the mean of the three channels: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 255.
+_GREY_MEAN, _GREY_DEVIATION = 114.5, 57.6
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A class network that can be built.
+
+    Attributes:
+        name: One of `BACKBONES`.
+        hidden_layers: Linear layers with ReLU before the last, as wide as what the backbone gives.
+        dropout: Before the head.
+        pretrained: Whether to load ImageNet's weights, which takes the network.
+
+    Raises:
+        InvalidArgument: There is no such backbone.
+    """
+
+    name: str
+    hidden_layers: int = 0
+    dropout: float = 0.2
+    pretrained: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in BACKBONES:
+            raise InvalidArgument(
+                f"There is no backbone {self.name!r}: give {', '.join(BACKBONES)}.", reason="UNKNOWN_BACKBONE"
+            )
+
+    def build(self, height: int, width: int) -> "ZooNetwork":
+        """Returns the network for an input of this size, its other weights drawn."""
+        encoder = Encoder(self.name, pretrained=self.pretrained, height=height, width=width)
+        return ZooNetwork(encoder, height, width, hidden_layers=self.hidden_layers, dropout=self.dropout)
+
+
+class Encoder(nn.Module):
+    """A backbone without its head, which takes grey images.
+
+    Args:
+        name: One of `BACKBONES`.
+        pretrained: Whether to load ImageNet's weights, from the network; the stem's are summed over the colours.
+        height: Rows of the input: a transformer's places are made for its size.
+        width: Columns of the input.
+    """
+
+    def __init__(self, name: str, *, pretrained: bool, height: int, width: int) -> None:
+        super().__init__()
+        if name in _PARTS:
+            self.backbone: nn.Module = _Torchvision(name, pretrained=pretrained)
+        else:
+            sized: dict[str, Any] = {"img_size": (height, width)} if name.startswith("vit_") else {}
+            self.backbone = timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, **sized)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Takes [N, height, width] and returns the last features: [N, width, rows, columns] or tokens."""
+        normalised = ((images.float() - _GREY_MEAN) / _GREY_DEVIATION).unsqueeze(1)
+        return [self.backbone.forward_features(normalised)]  # type: ignore[operator]
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Returns what the backbone's own classifier would see [N, width]."""
+        seen: Tensor = self.backbone.forward_head(features)  # type: ignore[operator]
+        return seen
+
+
+class ZooNetwork(nn.Module):
+    """Three classes from a backbone of the zoo.
+
+    Args:
+        encoder: The backbone.
+        height: Rows of the input.
+        width: Columns of the input.
+        hidden_layers: Linear layers with ReLU before the last, as wide as what the backbone gives.
+        dropout: Before the head.
+    """
+
+    def __init__(
+        self, encoder: Encoder, height: int, width: int, *, hidden_layers: int = 0, dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        with torch.inference_mode():
+            (features,) = encoder.eval()(torch.zeros(1, height, width))
+            pooled = encoder.pooled(features)
+        wide = pooled.shape[1]
+        hidden = [layer for _ in range(hidden_layers) for layer in (nn.Linear(wide, wide), nn.ReLU())]
+        self.head = nn.Sequential(nn.Dropout(dropout), *hidden, nn.Linear(wide, len(HEART_SIZES)))
+        # Where one linear layer follows the mean over the map, each cell's part in a class is known.
+        self.has_activation = (
+            not hidden_layers
+            and features.ndim == 4
+            and features.shape[1] == wide
+            and torch.allclose(pooled, features.mean(dim=(2, 3)), atol=1e-4, rtol=1e-4)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Takes [N, height, width] and returns logits [N, 3]."""
+        return self.classes(self.encoder(images))
+
+    def classes(self, maps: list[Tensor]) -> Tensor:
+        """Takes the encoder's features and returns logits."""
+        logits: Tensor = self.head(self.encoder.pooled(maps[-1]))
+        return logits
+
+    def activation(self, maps: list[Tensor], classes: Tensor) -> Tensor:
+        """Returns what each cell adds to the logit of a class [N, rows, columns], where `has_activation`."""
+        return class_activation(maps[-1], self.head[-1], classes)
+
+
+class _Torchvision(nn.Module):
+    """One of torchvision's models with the interface of timm's, up to the last layer of its own classifier."""
+
+    def __init__(self, name: str, *, pretrained: bool) -> None:
+        super().__init__()
+        # GoogLeNet warns where nobody says whether to draw weights; drawing takes a minute.
+        drawn: dict[str, Any] = {"init_weights": False} if name == "googlenet" and not pretrained else {}
+        model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None, **drawn)
+        self.features, self.pool = _PARTS[name](model)
+        _take_grey(self.features)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        features: Tensor = self.features(images)
+        return features
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        seen: Tensor = self.pool(features)
+        return seen
+
+
+def _googlenet(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    behind = {"aux1", "aux2", "avgpool", "dropout", "fc"}
+    return nn.Sequential(*(part for name, part in model.named_children() if name not in behind)), _mean()
+
+
+def _alexnet(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    children = dict(model.named_children())
+    layers = list(children["classifier"].children())[:-1]
+    return children["features"], nn.Sequential(children["avgpool"], nn.Flatten(), *layers)
+
+
+def _squeezenet(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    # Its last layer comes before the mean, which is the same for a linear one.
+    return dict(model.named_children())["features"], _mean()
+
+
+_PARTS = {"googlenet": _googlenet, "alexnet": _alexnet, "squeezenet1_0": _squeezenet}
+
+
+def _mean() -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _take_grey(features: nn.Module) -> None:
+    """Sums the first convolution's weights over the colours: the same for three equal channels."""
+    stem = next(part for part in features.modules() if isinstance(part, nn.Conv2d))
+    stem.in_channels = 1
+    stem.weight = nn.Parameter(stem.weight.detach().sum(dim=1, keepdim=True))
