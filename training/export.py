@@ -2,11 +2,13 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
 import torch
 from jinja2 import Environment, StrictUndefined
+from torch import nn
 
 from canicor.bundle import DISTANCE, INPUT, OUTPUTS, BundleInfo, Metric, ModelKind, Predictions
 from canicor.errors import FailedPrecondition
@@ -27,8 +29,8 @@ TOLERANCE = 1e-3
 """Largest difference between ONNX and torch."""
 
 
-def to_onnx(served: Served, height: int, width: int) -> bytes:
-    """Exports what is served, in inference mode: `images` uint8 [N, height, width] with any N -> its outputs."""
+def to_onnx(network: nn.Module, outputs: Sequence[str], height: int, width: int) -> bytes:
+    """Exports a network in inference mode: `images` uint8 [N, height, width] with any N -> its outputs."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that replaces this one needs onnxscript and unrolls nothing that these graphs hold.
@@ -36,14 +38,14 @@ def to_onnx(served: Served, height: int, width: int) -> bytes:
         # A graph is for one size of input, so backbones may ask for it as they are traced.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
-            served,
+            network,
             (torch.zeros(2, height, width, dtype=torch.uint8),),
             buffer,  # type: ignore[arg-type]  # the stub forgets the buffers that this exporter takes
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(served.outputs),
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *served.outputs)},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *outputs)},
         )
     return buffer.getvalue()
 

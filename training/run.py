@@ -187,7 +187,7 @@ def _train_key_points(material: _Material, progress: Progress) -> Candidate:
             dataset.validation,
             map(output_features, sizes, probabilities, vhs, peaks.min(axis=1), distances),
         ),
-        "metrics": evaluation.key_point_metrics(dataset.test, tested[0], plan.seed),
+        "metrics": evaluation.key_point_metrics(dataset.test, tested[0], sigma, plan.seed),
     }
     return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
 
@@ -221,7 +221,9 @@ def _train_classes(material: _Material, progress: Progress) -> Candidate:
             dataset.validation,
             map(output_features, sizes, probabilities.max(axis=1), nothing, nothing, distances),
         ),
-        "metrics": evaluation.class_metrics(dataset.test, tested[0].argmax(axis=1), plan.seed),
+        "metrics": evaluation.class_metrics(
+            dataset.test, tested[0].argmax(axis=1), tested[0].max(axis=1), plan.seed
+        ),
     }
     return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
 
@@ -248,7 +250,7 @@ def _candidate(
         distances: [N], of the test images.
     """
     dataset, plan, kind, spec = material.dataset, material.plan, served.kind, material.plan.spec
-    model = export.to_onnx(served, spec.height, spec.width)
+    model = export.to_onnx(served, served.outputs, spec.height, spec.width)
     difference = export.check_parity(model, served, dataset.validation)
     strange = evaluation.predict(served, material.impostors.pixels)[served.outputs.index(DISTANCE)]
     refused = _refused(distances, strange, material.impostors.kinds, fitted["limits"].max_distance)

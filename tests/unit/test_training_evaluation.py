@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, f1_score
 
 from canicor.manifest import Origin, Row
 from canicor.model_input import Placement
@@ -43,21 +44,63 @@ def test_key_point_figures_are_those_worked_out_by_hand() -> None:
     found = labelled.points.copy()
     # D of the second: 10 radiograph pixels = half a vertebra further right, VHS 8.5 instead of 8: Normal.
     found[1, 3, 0] += 5
-    metrics = key_point_metrics(labelled, found, seed=0)
+    metrics = key_point_metrics(labelled, found, sigma=0.5, seed=0)
     assert metrics["vhs_mae"].value == pytest.approx(0.5 / 4, abs=1e-5)
     assert metrics["key_point_distance"].value == pytest.approx(0.5 / 6 / 4, abs=1e-5)
     assert metrics["accuracy"].value == pytest.approx(0.75)
     assert metrics["accuracy_small"].value == pytest.approx(0.5)
     assert metrics["accuracy_small"].count == 2
     assert metrics["accuracy_large"].value == 1.0
+    assert metrics["vhs_bias"].value == pytest.approx(0.5 / 4, abs=1e-5)
+    # Errors 0, 0.5, 0, 0: their standard deviation is 0.5 sqrt(3) / 4.
+    spread = 1.96 * 0.5 * 3**0.5 / 4
+    limits = [metrics[f"vhs_limit_{end}"].value for end in ("lower", "upper")]
+    assert limits == pytest.approx([0.125 - spread, 0.125 + spread], abs=1e-4)
+    # Only 8.0 lies within half a vertebra of a threshold.
+    assert metrics["vhs_mae_near_8_2"].value == pytest.approx(0.5, abs=1e-5)
+    assert "vhs_mae_near_10" not in metrics
+    assert metrics["accuracy_near_thresholds"].value == 0.0
+
+
+def test_class_figures_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    labelled = images(rng.uniform(7.0, 12.0, 60).tolist())
+    said = np.where(rng.random(60) < 0.7, labelled.classes, rng.integers(0, 3, 60))
+    metrics = class_metrics(labelled, said, np.full(60, 0.7), seed=0)
+    wanted = {
+        "accuracy": accuracy_score(labelled.classes, said),
+        "balanced_accuracy": balanced_accuracy_score(labelled.classes, said),
+        "macro_f1": f1_score(labelled.classes, said, average="macro"),
+        "quadratic_kappa": cohen_kappa_score(labelled.classes, said, weights="quadratic"),
+        "calibration_error": abs(accuracy_score(labelled.classes, said) - 0.7),
+    }
+    for name, value in wanted.items():
+        assert metrics[name].value == pytest.approx(value)
+        assert metrics[name].lower < value < metrics[name].upper
+
+
+def test_the_calibration_error_weighs_each_bin_by_its_images() -> None:
+    labelled = images([9.0] * 10)
+    said = np.array([1] * 6 + [0] * 4)
+    confidence = np.array([0.95] * 4 + [0.55] * 6)
+    # Above 0.9: four right of four; below: two right of six.
+    wanted = 0.4 * (1.0 - 0.95) + 0.6 * (0.55 - 2 / 6)
+    assert class_metrics(labelled, said, confidence, seed=0)["calibration_error"].value == pytest.approx(wanted)
 
 
 def test_a_class_without_images_has_no_figure() -> None:
-    labelled = images([9.0, 9.5])
-    metrics = class_metrics(labelled, np.array([1, 2]), seed=0)
-    assert metrics.keys() == {"accuracy", "accuracy_normal"}
-    assert metrics["accuracy"].value == 0.5
+    labelled = images([9.0, 9.4])
+    metrics = class_metrics(labelled, np.array([1, 2]), np.array([0.9, 0.9]), seed=0)
+    assert "accuracy_normal" in metrics
+    assert not {"accuracy_small", "accuracy_large"} & metrics.keys()
+    assert metrics["accuracy"].value == metrics["balanced_accuracy"].value == 0.5
     assert HEART_SIZES[1] is HeartSize.NORMAL
+
+
+def test_one_class_alone_has_no_kappa() -> None:
+    metrics = class_metrics(images([9.0, 9.4]), np.array([1, 1]), np.array([0.9, 0.9]), seed=0)
+    assert "quadratic_kappa" not in metrics
+    assert metrics["macro_f1"].value == 1.0
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial() -> None:

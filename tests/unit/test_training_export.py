@@ -35,13 +35,14 @@ def served(kind: ModelKind, seed: int = 0) -> Served:
 @pytest.mark.parametrize("kind", ModelKind)
 def test_onnx_answers_as_torch_does(kind: ModelKind) -> None:
     trained = served(kind)
-    model = export.to_onnx(trained, height=64, width=96)
+    model = export.to_onnx(trained, trained.outputs, height=64, width=96)
     assert export.check_parity(model, trained, IMAGES) <= 1e-4
 
 
 @pytest.mark.parametrize("kind", ModelKind)
 def test_another_model_is_refused(kind: ModelKind) -> None:
-    model = export.to_onnx(served(kind), height=64, width=96)
+    one = served(kind)
+    model = export.to_onnx(one, one.outputs, height=64, width=96)
     with pytest.raises(FailedPrecondition, match="differs from the trained one"):
         export.check_parity(model, served(kind, seed=1), IMAGES)
 
@@ -49,7 +50,7 @@ def test_another_model_is_refused(kind: ModelKind) -> None:
 @pytest.mark.parametrize("kind", ModelKind)
 def test_another_distance_alone_is_refused(kind: ModelKind) -> None:
     trained = served(kind)
-    model = export.to_onnx(trained, height=64, width=96)
+    model = export.to_onnx(trained, trained.outputs, height=64, width=96)
     with torch.no_grad():
         trained.distance.whitening.mul_(1.01)
     with pytest.raises(FailedPrecondition, match="differs from the trained one"):
@@ -59,7 +60,7 @@ def test_another_distance_alone_is_refused(kind: ModelKind) -> None:
 def test_no_number_is_refused() -> None:
     kind = ModelKind.KEYPOINTS
     broken = served(kind)
-    model = export.to_onnx(broken, height=64, width=96)
+    model = export.to_onnx(broken, broken.outputs, height=64, width=96)
     with torch.no_grad():
         next(broken.parameters()).fill_(torch.nan)
     with pytest.raises(FailedPrecondition):
