@@ -4,18 +4,21 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from canicor import store
-from canicor.bundle import BundleInfo, ModelKind, NumberFormat
-from canicor.model_repository import ModelRepository
+from canicor.bundle import Bundle, BundleInfo, ModelKind, NumberFormat
+from canicor.errors import NotFound
+from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import Settings
 from canicor.vhs import HeartSize
 
@@ -90,12 +93,11 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, as_json: bool) -> Non
     from canicor.manifest import read
     from training.run import train
 
-    url = manifest if "://" in manifest else store.file_url(Path(manifest))
     repository = ModelRepository(Settings().models)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with _progress() as progress:
-        candidate = train(read(store.read(url)), plan, progress)
+        candidate = train(read(store.read(_url(manifest))), plan, progress)
     version = candidate.push(repository) if push else None
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
@@ -134,6 +136,57 @@ def import_(
     for split in dict.fromkeys(split for split, _ in counts):
         table.add_row(split or "none yet", *(str(counts[split, size]) for size in HeartSize))
     Console().print(table)
+
+
+@app.command()
+def compare(
+    model: Annotated[str, typer.Argument(metavar="NAME[/VERSION]", help="By default its production version.")],
+    other: Annotated[str, typer.Argument(metavar="NAME[/VERSION]", help="The one that it is held to.")],
+    manifest: _Manifest,
+    as_json: _AsJson = False,
+) -> None:
+    """Hold a model to another on the same images: those marked test, or all of a manifest without splits."""
+    from canicor.manifest import digest, read
+    from training.comparison import Answers, compare
+    from training.dataset import Images, counting
+
+    rows = read(store.read(_url(manifest)))
+    rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
+    repository = ModelRepository(Settings().models)
+    bundles = [_bundle(repository, name) for name in (model, other)]
+    answers = []
+    with _progress() as progress:
+        for bundle in bundles:
+            loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
+            images = Images.load(rows, bundle.info.input, loaded)
+            answers.append(Answers.of(bundle, images))
+    found = compare(answers[0], answers[1], images)
+    unseen = all(bundle.info.test_dataset_digest == digest(rows) for bundle in bundles)
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), "test_split_of_both": unseen}, default=BaseModel.model_dump))
+        return
+    table = Table("by how much it is better", "value", "95 % interval", "images", title=f"{model} held to {other}")
+    figures = {"accuracy": found.accuracy} | {f"accuracy, {name}": one for name, one in found.of_class.items()}
+    figures |= {"VHS error": found.vhs_mae} if found.vhs_mae else {}
+    for name, one in figures.items():
+        table.add_row(name, f"{one.value:+.3f}", f"{one.lower:+.3f} to {one.upper:+.3f}", str(one.count))
+    console = Console()
+    console.print(table)
+    console.print(f"McNemar's exact test: p = {found.p:.3g}")
+    if not unseen:
+        console.print("These are not the test images of both: one may have been trained on some.")
+
+
+def _url(manifest: str) -> str:
+    return manifest if "://" in manifest else store.file_url(Path(manifest))
+
+
+def _bundle(repository: ModelRepository, reference: str) -> Bundle:
+    name, _, version = reference.partition("/")
+    version = version or repository.aliases(name).aliases.get(Alias.PRODUCTION, "")
+    if not version:
+        raise NotFound(f"Model {name!r} has no production version: name one.", reason="NO_VERSION", field="model")
+    return repository.read(name, version)
 
 
 @app.command()

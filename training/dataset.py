@@ -1,5 +1,6 @@
 """Manifest -> splits -> arrays a model can be fitted on."""
 
+import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,12 @@ FEWEST_IMAGES = 20
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
+
+
+def counting(progress: Progress, what: str, total: int) -> Callable[[], None]:
+    """Returns what is to be called each time that one more of `total` is done."""
+    done = itertools.count(1)
+    return lambda: progress(what, next(done), total)
 
 
 @dataclass(frozen=True)
@@ -135,14 +142,7 @@ class Dataset:
         Raises:
             InvalidArgument: As `Images.load`; or two splits hold the same radiograph.
         """
-        done = 0
-
-        def loaded() -> None:
-            nonlocal done
-            done += 1
-            progress("Reading images", done, len(rows))
-
-        images = Images.load(rows, spec, loaded)
+        images = Images.load(rows, spec, counting(progress, "Reading images", len(rows)))
         refuse(shared_pictures(images.rows, images.pictures()))
         return cls(*(images.of(one) for one in SPLITS))
 

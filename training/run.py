@@ -18,7 +18,7 @@ from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting
 from training.checks import refuse
-from training.dataset import SPLITS, Dataset, Progress, split
+from training.dataset import SPLITS, Dataset, Progress, counting, split
 from training.distance import FeatureDistance
 from training.impostors import KINDS, Impostors
 from training.network import STRIDE, ClassNetwork, KeyPointNetwork
@@ -148,13 +148,7 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
-    done = 0
-
-    def drawn() -> None:
-        nonlocal done
-        done += 1
-        progress("Drawing what is no thorax", done, _IMPOSTORS * len(KINDS))
-
+    drawn = counting(progress, "Drawing what is no thorax", _IMPOSTORS * len(KINDS))
     return Impostors.draw(_IMPOSTORS, plan.seed, plan.spec, drawn)
 
 

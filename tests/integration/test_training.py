@@ -256,3 +256,28 @@ def test_classes_alone_teach_a_class_model(rows: list[Row], tmp_path: Path, home
     classes = [replace(row, key_points=None, vhs=None) for row in rows]
     run("classifier", write_manifest(tmp_path, classes), "--epochs", "1", "--size", "64")
     assert ModelRepository(Settings().models).versions("vhs-classifier") == ["1"]
+
+
+def test_two_models_are_compared_on_the_same_images(
+    rows: list[Row], trained: tuple[list[dict], ModelRepository], tmp_path: Path
+) -> None:
+    path = write_manifest(tmp_path, rows)
+    told = json.loads(run("compare", "vhs-keypoints", "vhs-classifier/1", path, "--json"))
+    assert told["accuracy"]["count"] == len(rows)
+    assert told["vhs_mae"] is None
+    assert not told["test_split_of_both"]
+    opposite = json.loads(run("compare", "vhs-classifier", "vhs-keypoints", path, "--json"))
+    assert opposite["accuracy"]["value"] == -told["accuracy"]["value"]
+    assert opposite["p"] == told["p"]
+
+
+def test_a_model_is_no_better_than_itself_on_the_images_marked_test(
+    rows: list[Row], trained: tuple[list[dict], ModelRepository], tmp_path: Path
+) -> None:
+    path = write_manifest(tmp_path, [replace(row, split="test" if n < 9 else "") for n, row in enumerate(rows)])
+    same = json.loads(run("compare", "vhs-keypoints", "vhs-keypoints", path, "--json"))
+    assert (same["accuracy"]["value"], same["accuracy"]["count"], same["p"]) == (0, 9, 1)
+    assert same["vhs_mae"]["value"] == 0
+    assert "p = 1" in run("compare", "vhs-keypoints", "vhs-keypoints", path)
+    with pytest.raises(NotFound, match="no production version"):
+        run("compare", "vhs-keypoints", "none-such", path)
