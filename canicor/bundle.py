@@ -157,6 +157,7 @@ class BundleInfo(_Record):
         metrics: By name, on the test split; `impostors_refused` on pictures that are no lateral thorax.
         training_origins: Where the training images came from: `real`, `generated`, `phantom`.
         training_run: Names the run that made it.
+        push_reason: Why it was pushed whatever it is worth; empty where it beat what was in production.
         files: SHA-256 of each other file of the bundle, by name.
     """
 
@@ -177,6 +178,7 @@ class BundleInfo(_Record):
     test_dataset_digest: str
     training_origins: tuple[str, ...]
     training_run: str
+    push_reason: str = ""
     create_time: datetime
     files: dict[str, str] = {}
 

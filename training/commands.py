@@ -38,7 +38,8 @@ _Size = Annotated[int, typer.Option(help="Width of the model's input in pixels, 
 _NumberFormats = Annotated[
     list[NumberFormat] | None, typer.Option(help="Also make the model in this format, and keep it if no worse.")
 ]
-_Push = Annotated[bool, typer.Option(help="Push to the model repository, into production.")]
+_Push = Annotated[bool, typer.Option(help="Push into production where it beats what is there.")]
+_Force = Annotated[str, typer.Option(metavar="REASON", help="Push whatever it is worth; kept in the bundle.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -51,13 +52,14 @@ def keypoints(
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
     number_format: _NumberFormats = None,
     push: _Push = True,
+    force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
     """Train a key-point model on a manifest, test, export and push it."""
     from training.run import Plan, input_spec
 
     plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or ())
-    _train(manifest, plan, push=push, as_json=as_json)
+    _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
 @app.command()
@@ -74,6 +76,7 @@ def classifier(
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
     number_format: _NumberFormats = None,
     push: _Push = True,
+    force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
     """Train a class model on a manifest, test, export and push it."""
@@ -86,11 +89,12 @@ def classifier(
         backbone = Backbone(model, hidden_layers, dropout, pretrained)
     spec = input_spec(size, square=stretch)
     plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone)
-    _train(manifest, plan, push=push, as_json=as_json)
+    _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
-def _train(manifest: str, plan: "run.Plan", *, push: bool, as_json: bool) -> None:
+def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
     from canicor.manifest import read
+    from training import release
     from training.run import train
 
     repository = ModelRepository(Settings().models)
@@ -98,7 +102,7 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, as_json: bool) -> Non
     repository.versions(plan.name)
     with _progress() as progress:
         candidate = train(read(store.read(_url(manifest))), plan, progress)
-    version = candidate.push(repository) if push else None
+        version = release.push(candidate, repository, progress, force) if push else None
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
         typer.echo(json.dumps(told))
@@ -159,7 +163,7 @@ def compare(
         for bundle in bundles:
             loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
             images = Images.load(rows, bundle.info.input, loaded)
-            answers.append(Answers.of(bundle, images))
+            answers.append(Answers.of(bundle.model, bundle.info.kind, images))
     found = compare(answers[0], answers[1], images)
     unseen = all(bundle.info.test_dataset_digest == digest(rows) for bundle in bundles)
     if as_json:
@@ -190,7 +194,24 @@ def _bundle(repository: ModelRepository, reference: str) -> Bundle:
 
 
 @app.command()
-def models() -> None:
+def promote(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="What is to answer from now on.")],
+) -> None:
+    """Put a version into production; classifiers take it up within seconds."""
+    ModelRepository(Settings().models).set_alias(name, Alias.PRODUCTION, version)
+    typer.echo(f"{name}/{version} is in production.")
+
+
+@app.command()
+def rollback(name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")]) -> None:
+    """Put the version back into production that was there before."""
+    version = ModelRepository(Settings().models).roll_back(name)
+    typer.echo(f"{name}/{version} is in production again.")
+
+
+@app.command(name="list")
+def list_() -> None:
     """List the models in the repository."""
     repository = ModelRepository(Settings().models)
     table = Table("model", "aliases", "trained on", "accuracy", "VHS error")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from canicor.bundle import INPUT, OUTPUTS, Bundle, Metric, ModelKind
+from canicor.bundle import INPUT, OUTPUTS, Metric, ModelKind
 from canicor.errors import InvalidArgument
 from canicor.onnx_runtime import open_session
 from canicor.vhs import HEART_SIZES, heart_size
@@ -31,20 +31,21 @@ class Answers:
     errors: NDArray[np.float64]
 
     @classmethod
-    def of(cls, bundle: Bundle, images: Images) -> Self:
+    def of(cls, model: bytes, kind: ModelKind, images: Images) -> Self:
         """Asks a model, by its ONNX file alone.
 
         Args:
-            bundle: The model.
+            model: The file.
+            kind: What it gives.
             images: At the size of its input.
         """
-        session, (output, *_) = open_session(bundle.model), OUTPUTS[bundle.info.kind]
+        session, (output, *_) = open_session(model), OUTPUTS[kind]
         parts = [
             session.run([output], {INPUT: images.pixels[start : start + _BATCH]})[0]
             for start in range(0, len(images), _BATCH)
         ]
         said = np.concatenate(parts)
-        if bundle.info.kind is ModelKind.CLASSIFIER:
+        if kind is ModelKind.CLASSIFIER:
             return cls(said.argmax(axis=1) == images.classes, np.full(len(images), np.nan))
         vhs = images.vhs_of(said)
         classes = np.array([HEART_SIZES.index(heart_size(one)) for one in vhs])

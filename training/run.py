@@ -13,7 +13,6 @@ from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, Mode
 from canicor.errors import InvalidArgument
 from canicor.manifest import Row, digest
 from canicor.model_input import ResizeRule
-from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting
@@ -54,6 +53,7 @@ class Candidate:
         card: `card.md`.
         predictions: What the model says of some validation images.
         variants: The model in other number formats, by file.
+        test_rows: Of the images that it was tested on.
     """
 
     name: str
@@ -62,19 +62,7 @@ class Candidate:
     card: str
     predictions: Predictions
     variants: Mapping[str, bytes]
-
-    def push(self, repository: ModelRepository) -> str:
-        """Writes it, puts it into production, and returns its version."""
-        version = repository.push(
-            self.name,
-            self.info,
-            self.model,
-            self.card,
-            variants=self.variants,
-            predictions=self.predictions,
-        )
-        repository.set_alias(self.name, Alias.PRODUCTION, version)
-        return version
+    test_rows: Sequence[Row]
 
 
 @dataclass(frozen=True)
@@ -265,9 +253,8 @@ def _candidate(
     counts = {one: len(getattr(dataset, one)) for one in SPLITS}
     card = export.card(plan.name, info, counts, difference, refused)
     predictions = export.predictions(model, kind, dataset.validation)
-    return Candidate(
-        plan.name, info, model, card, predictions, variants(model, kind, plan.formats, dataset, plan.seed)
-    )
+    others = variants(model, kind, plan.formats, dataset, plan.seed)
+    return Candidate(plan.name, info, model, card, predictions, others, dataset.test.rows)
 
 
 def _refused(

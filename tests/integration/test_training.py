@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from canicor import manifest, phantom
 from canicor.bundle import Bundle, ModelKind, NumberFormat
-from canicor.errors import InvalidArgument, NotFound
+from canicor.errors import FailedPrecondition, InvalidArgument, NotFound
 from canicor.manifest import Origin, Row
 from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import FEATURES
@@ -204,9 +204,10 @@ def test_a_split_too_small_for_90_percent_states_the_trivial(trained: tuple[list
 def test_the_same_seed_gives_the_same_model(rows: list[Row], tmp_path: Path, home: Path) -> None:
     path = write_manifest(tmp_path, rows)
     for seed in ("3", "3", "4"):
-        run("keypoints", path, "--epochs", "1", "--size", "64", "--seed", seed)
+        run("keypoints", path, "--epochs", "1", "--size", "64", "--seed", seed, "--force", "a test")
     repository = ModelRepository(Settings().models)
     one, two, three = (repository.read("vhs-keypoints", version) for version in "123")
+    assert one.info.push_reason == "a test"
     assert one.model == two.model
     assert one.info.metrics == two.info.metrics
     assert one.model != three.model
@@ -216,7 +217,7 @@ def test_models_lists_the_repository(
     trained: tuple[list[dict], ModelRepository], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    lines = run("models").splitlines()
+    lines = run("list").splitlines()
     assert any("vhs-keypoints" in line and "production" in line and "phantom" in line for line in lines)
 
 
@@ -281,3 +282,23 @@ def test_a_model_is_no_better_than_itself_on_the_images_marked_test(
     assert "p = 1" in run("compare", "vhs-keypoints", "vhs-keypoints", path)
     with pytest.raises(NotFound, match="no production version"):
         run("compare", "vhs-keypoints", "none-such", path)
+
+
+def test_a_model_that_does_not_beat_production_stays_out(rows: list[Row], tmp_path: Path, home: Path) -> None:
+    path, options = write_manifest(tmp_path, rows), ("--epochs", "1", "--size", "64")
+    run("keypoints", path, *options)
+    repository = ModelRepository(Settings().models)
+    with pytest.raises(FailedPrecondition, match="no better beyond chance: accuracy by 0") as refusal:
+        run("keypoints", path, *options)
+    assert refusal.value.reason == "NOT_BETTER"
+    assert "other images" not in refusal.value.message
+    with pytest.raises(FailedPrecondition, match="may have been trained on some of these"):
+        run("keypoints", path, *options, "--seed", "1")
+    assert repository.versions("vhs-keypoints") == ["1"]
+    run("keypoints", path, *options, "--force", "new clinic")
+    assert repository.read("vhs-keypoints", "2").info.push_reason == "new clinic"
+    assert run("rollback", "vhs-keypoints") == "vhs-keypoints/1 is in production again.\n"
+    assert run("promote", "vhs-keypoints", "2") == "vhs-keypoints/2 is in production.\n"
+    assert repository.aliases("vhs-keypoints").aliases[Alias.PRODUCTION] == "2"
+    with pytest.raises(NotFound):
+        run("promote", "vhs-keypoints", "3")
