@@ -58,7 +58,9 @@ def keypoints(
     """Train a key-point model on a manifest, test, export and push it."""
     from training.run import Plan, input_spec
 
-    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or ())
+    plan = Plan(
+        ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or (), checkpoints=_checkpoints()
+    )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
@@ -88,8 +90,12 @@ def classifier(
 
         backbone = Backbone(model, hidden_layers, dropout, pretrained)
     spec = input_spec(size, square=stretch)
-    plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone)
+    plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone, _checkpoints())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
+
+
+def _checkpoints() -> Path:
+    return Settings().home_folder / "training"
 
 
 def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:

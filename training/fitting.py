@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from canicor.errors import FailedPrecondition
 from canicor.vhs import VERTEBRAE_SPANNED
 from training.augmentation import Strength, augment
+from training.checkpoint import Checkpoint, State
 from training.dataset import Images
 from training.network import KeyPointNetwork, along_spine, decode, targets
 
@@ -51,8 +52,9 @@ def fit(
     recipe: Recipe,
     seed: int,
     epoch_done: Callable[[int, float], None],
+    checkpoint: Checkpoint | None = None,
 ) -> Network:
-    """Fits a new network; on one CPU the same arguments give the same weights.
+    """Fits a new network; on one CPU the same arguments give the same weights, with or without a crash between.
 
     Args:
         build: Makes the network.
@@ -61,12 +63,14 @@ def fit(
         recipe: How.
         seed: Of the weights, the order and the augmentation.
         epoch_done: Told the number of epochs done and the last one's mean loss.
+        checkpoint: Where the run takes up what an earlier one left, and what it leaves after each epoch.
 
     Returns:
         The network, ready for inference.
 
     Raises:
         FailedPrecondition: The loss is no longer a number.
+        DataLoss, InvalidArgument, ResourceExhausted: As `Checkpoint`.
     """
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
@@ -78,7 +82,9 @@ def fit(
         optimizer, recipe.learning_rate, epochs=recipe.epochs, steps_per_epoch=steps, pct_start=0.2
     )
     pixels, points, classes = (torch.from_numpy(one) for one in (images.pixels, images.points, images.classes))
-    for epoch in range(1, recipe.epochs + 1):
+    state = State(network, optimizer, schedule, generator)
+    done = checkpoint.resume(state) if checkpoint else 0
+    for epoch in range(done + 1, recipe.epochs + 1):
         losses = []
         # Parts of nearly equal size: batch normalisation cannot work on a rest of one.
         for batch in torch.randperm(len(images), generator=generator).tensor_split(steps):
@@ -92,6 +98,8 @@ def fit(
             losses.append(loss.item())
         if not math.isfinite(sum(losses)):
             raise FailedPrecondition("The loss is no longer a number: train with another seed.", reason="DIVERGED")
+        if checkpoint:
+            checkpoint.save(state, epoch)
         epoch_done(epoch, float(np.mean(losses)))
     return network.eval()
 

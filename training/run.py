@@ -1,12 +1,15 @@
 """One training run: a manifest's rows -> a bundle, ready to be pushed."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, ModelKind, NumberFormat, Predictions
@@ -16,6 +19,7 @@ from canicor.model_input import ResizeRule
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting
+from training.checkpoint import Checkpoint
 from training.checks import refuse
 from training.dataset import SPLITS, Dataset, Progress, counting, split
 from training.distance import FeatureDistance
@@ -77,6 +81,7 @@ class Plan:
         epochs: `EPOCHS` where None.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
+        checkpoints: The folder from which a run that was stopped goes on; None where it can't.
     """
 
     kind: ModelKind
@@ -86,6 +91,15 @@ class Plan:
     epochs: int | None = None
     formats: Sequence[NumberFormat] = ()
     backbone: "Backbone | None" = None
+    checkpoints: Path | None = None
+
+    def checkpoint(self, rows: Sequence[Row], recipe: fitting.Recipe) -> Checkpoint | None:
+        """Returns where a run on these rows stands."""
+        if self.checkpoints is None:
+            return None
+        made_by = repr((digest(rows), replace(self, checkpoints=None), recipe, torch.__version__))
+        run = hashlib.sha256(made_by.encode()).hexdigest()
+        return Checkpoint(self.checkpoints / f"{self.name}-{run[:12]}.pt", run)
 
 
 def input_spec(width: int, *, square: bool = False) -> InputSpec:
@@ -116,6 +130,8 @@ class _Material:
     plan: Plan
     dataset: Dataset
     impostors: Impostors
+    recipe: fitting.Recipe
+    checkpoint: Checkpoint | None
 
 
 def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
@@ -132,7 +148,13 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
     dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
-    return _TRAINERS[plan.kind](_Material(plan, dataset, _impostors(plan, progress)), progress)
+    recipe = fitting.Recipe(plan.epochs or EPOCHS[plan.kind])
+    checkpoint = plan.checkpoint(dataset.train.rows, recipe)
+    material = _Material(plan, dataset, _impostors(plan, progress), recipe, checkpoint)
+    candidate = _TRAINERS[plan.kind](material, progress)
+    if checkpoint:
+        checkpoint.remove()
+    return candidate
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -141,12 +163,9 @@ def _impostors(plan: Plan, progress: Progress) -> Impostors:
 
 
 def _train_key_points(material: _Material, progress: Progress) -> Candidate:
-    kind, dataset, plan = ModelKind.KEYPOINTS, material.dataset, material.plan
-    recipe = fitting.Recipe(plan.epochs or EPOCHS[kind])
-    network = fitting.fit(
-        KeyPointNetwork, fitting.key_point_loss, dataset.train, recipe, plan.seed, _telling(kind, recipe, progress)
-    )
-    distance = FeatureDistance.fit(network.encoder, dataset.train, recipe.strength, plan.seed)
+    dataset, plan = material.dataset, material.plan
+    network = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
     points, peaks, distances, _ = evaluation.predict(served, dataset.validation.pixels)
     vhs = dataset.validation.vhs_of(points)
@@ -175,19 +194,11 @@ def _train_key_points(material: _Material, progress: Progress) -> Candidate:
 
 
 def _train_classes(material: _Material, progress: Progress) -> Candidate:
-    kind, dataset, plan = ModelKind.CLASSIFIER, material.dataset, material.plan
-    recipe = fitting.Recipe(plan.epochs or EPOCHS[kind])
-    network = fitting.fit(
-        partial(_class_network, plan),
-        fitting.class_loss,
-        dataset.train,
-        recipe,
-        plan.seed,
-        _telling(kind, recipe, progress),
-    )
+    dataset, plan = material.dataset, material.plan
+    network = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
-    distance = FeatureDistance.fit(network.encoder, dataset.train, recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
     served = ServedClasses(network, temperature, distance).eval()
     probabilities, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     sizes = [HEART_SIZES[index] for index in probabilities.argmax(axis=1)]
@@ -208,6 +219,21 @@ def _train_classes(material: _Material, progress: Progress) -> Candidate:
         ),
     }
     return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
+
+
+def _fit(
+    material: _Material,
+    build: Callable[[], fitting.Network],
+    loss_of: fitting.Loss[fitting.Network],
+    progress: Progress,
+) -> fitting.Network:
+    plan, recipe = material.plan, material.recipe
+
+    def epoch_done(epoch: int, loss: float) -> None:
+        progress(f"Fitting {plan.kind}, loss {loss:.3f}", epoch, recipe.epochs)
+
+    train = material.dataset.train
+    return fitting.fit(build, loss_of, train, recipe, plan.seed, epoch_done, material.checkpoint)
 
 
 def _class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
@@ -265,10 +291,3 @@ def _refused(
     beyond = {_TEST: familiar > limit, _ALL_IMPOSTORS: strange > limit}
     beyond |= {kind: strange[shown == kind] > limit for kind in dict.fromkeys(kinds)}
     return {what: evaluation.share_with_interval(hits) for what, hits in beyond.items()}
-
-
-def _telling(kind: ModelKind, recipe: fitting.Recipe, progress: Progress) -> Callable[[int, float], None]:
-    def epoch_done(epoch: int, loss: float) -> None:
-        progress(f"Fitting {kind}, loss {loss:.3f}", epoch, recipe.epochs)
-
-    return epoch_done

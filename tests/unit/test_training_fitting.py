@@ -1,14 +1,20 @@
 """The loop learns, is repeatable, and stops where there is nothing left to learn with."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from canicor.errors import FailedPrecondition
+from canicor.errors import DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
 from training.augmentation import Strength
+from training.checkpoint import Checkpoint
 from training.dataset import Images
-from training.fitting import Recipe, fit, key_point_loss
-from training.network import KeyPointNetwork
+from training.fitting import Recipe, class_loss, fit, key_point_loss
+from training.network import ClassNetwork, KeyPointNetwork
 
 
 def silent(_epoch: int, _loss: float) -> None:
@@ -52,6 +58,62 @@ def test_the_seed_alone_decides() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+RESUMED = """
+import os, sys
+from pathlib import Path
+from tests.unit.test_training_fitting import bright_corners
+from training.checkpoint import Checkpoint
+from training.fitting import Recipe, class_loss, fit
+from training.network import ClassNetwork
+
+def killed(epoch, loss):
+    if epoch == 2:
+        os.kill(os.getpid(), 9)
+
+left = Checkpoint(Path(sys.argv[1]), "run")
+fit(ClassNetwork, class_loss, bright_corners(40), Recipe(epochs=4), 3, killed, left)
+"""
+
+
+def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    """The class network has dropout: torch's own random numbers go on, too."""
+    left, images, recipe = Checkpoint(tmp_path / "runs" / "one.pt", "run"), bright_corners(40), Recipe(epochs=4)
+    done = subprocess.run([sys.executable, "-c", RESUMED, str(left.file)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    epochs: list[int] = []
+
+    def run(checkpoint: Checkpoint | None) -> torch.Tensor:
+        network = fit(
+            ClassNetwork, class_loss, images, recipe, 3, lambda epoch, _: epochs.append(epoch), checkpoint
+        )
+        return torch.cat([one.flatten().float() for one in network.state_dict().values()])
+
+    resumed, finished, whole = run(left), run(left), run(None)
+    assert epochs == [3, 4, 1, 2, 3, 4]
+    assert torch.equal(resumed, whole)
+    assert torch.equal(finished, whole)
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    images, recipe = bright_corners(16), Recipe(epochs=1)
+    fit(ClassNetwork, class_loss, images, recipe, 0, silent, Checkpoint(tmp_path / "one.pt", "one"))
+    with pytest.raises(InvalidArgument, match="another run"):
+        fit(ClassNetwork, class_loss, images, recipe, 0, silent, Checkpoint(tmp_path / "one.pt", "other"))
+    whole = (tmp_path / "one.pt").read_bytes()
+    for content in (b"", b"no checkpoint", whole[: len(whole) // 2]):
+        (tmp_path / "bad.pt").write_bytes(content)
+        with pytest.raises(DataLoss, match="can't be read"):
+            fit(ClassNetwork, class_loss, images, recipe, 0, silent, Checkpoint(tmp_path / "bad.pt", "one"))
+
+
+def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
+    full = tmp_path / "full.pt"
+    full.with_suffix(".part").symlink_to("/dev/full")
+    with pytest.raises(ResourceExhausted, match=r"full\.pt can't be written"):
+        fit(ClassNetwork, class_loss, bright_corners(16), Recipe(epochs=1), 0, silent, Checkpoint(full, "one"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_loss_that_is_no_number_stops_the_run() -> None:
