@@ -89,5 +89,5 @@ class Checkpoint:
             ) from error
 
     def remove(self) -> None:
-        """Removes the file: the run is done."""
+        """Removes the file: nobody needs it any more."""
         self.file.unlink(missing_ok=True)

@@ -99,7 +99,10 @@ class Images:
 
     def of(self, split: str) -> Self:
         """Returns the images of a split."""
-        members = [number for number, row in enumerate(self.rows) if row.split == split]
+        return self.at([number for number, row in enumerate(self.rows) if row.split == split])
+
+    def at(self, members: Sequence[int]) -> Self:
+        """Returns some of the images, by their numbers."""
         return replace(
             self,
             rows=tuple(self.rows[number] for number in members),

@@ -41,6 +41,8 @@ def push(candidate: Candidate, repository: ModelRepository, progress: Progress, 
         predictions=candidate.predictions,
     )
     repository.set_alias(name, Alias.PRODUCTION, version)
+    if candidate.checkpoint:
+        candidate.checkpoint.remove()
     return version
 
 
@@ -60,7 +62,7 @@ def _check(candidate: Candidate, production: Bundle, progress: Progress) -> None
     lines = "".join(f"\n  {objection}" for objection in objections)
     raise FailedPrecondition(
         f"It was not pushed, since on its {len(rows)} test images it does not beat {reference}:{lines}\n"
-        "Push it with --force REASON, or with another name.",
+        "Give the same command with --force REASON to push it all the same: it is not trained again.",
         reason="NOT_BETTER",
     )
 

@@ -58,6 +58,7 @@ class Candidate:
         predictions: What the model says of some validation images.
         variants: The model in other number formats, by file.
         test_rows: Of the images that it was tested on.
+        checkpoint: From which the same run would end here at once; None without one.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Candidate:
     predictions: Predictions
     variants: Mapping[str, bytes]
     test_rows: Sequence[Row]
+    checkpoint: Checkpoint | None
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,7 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     recipe = fitting.Recipe(plan.epochs or EPOCHS[plan.kind])
     checkpoint = plan.checkpoint(dataset.train.rows, recipe)
     material = _Material(plan, dataset, _impostors(plan, progress), recipe, checkpoint)
-    candidate = _TRAINERS[plan.kind](material, progress)
-    if checkpoint:
-        checkpoint.remove()
-    return candidate
+    return _TRAINERS[plan.kind](material, progress)
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -280,7 +279,7 @@ def _candidate(
     card = export.card(plan.name, info, counts, difference, refused)
     predictions = export.predictions(model, kind, dataset.validation)
     others = variants(model, kind, plan.formats, dataset, plan.seed)
-    return Candidate(plan.name, info, model, card, predictions, others, dataset.test.rows)
+    return Candidate(plan.name, info, model, card, predictions, others, dataset.test.rows, material.checkpoint)
 
 
 def _refused(

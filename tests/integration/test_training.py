@@ -295,7 +295,10 @@ def test_a_model_that_does_not_beat_production_stays_out(rows: list[Row], tmp_pa
     with pytest.raises(FailedPrecondition, match="may have been trained on some of these"):
         run("keypoints", path, *options, "--seed", "1")
     assert repository.versions("vhs-keypoints") == ["1"]
+    # What was refused need not be trained again.
+    assert len(list((home / "training").iterdir())) == 2
     run("keypoints", path, *options, "--force", "new clinic")
+    assert len(list((home / "training").iterdir())) == 1
     assert repository.read("vhs-keypoints", "2").info.push_reason == "new clinic"
     assert run("rollback", "vhs-keypoints") == "vhs-keypoints/1 is in production again.\n"
     assert run("promote", "vhs-keypoints", "2") == "vhs-keypoints/2 is in production.\n"
