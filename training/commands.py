@@ -157,11 +157,13 @@ def compare(
 ) -> None:
     """Hold a model to another on the same images: those marked test, or all of a manifest without splits."""
     from canicor.manifest import digest, read
+    from training.checks import refuse
     from training.comparison import Answers, compare
     from training.dataset import Images, counting
 
     rows = read(store.read(_url(manifest)))
     rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
+    refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
     repository = ModelRepository(Settings().models)
     bundles = [_bundle(repository, name) for name in (model, other)]
     answers = []

@@ -75,7 +75,7 @@ def fit(
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
-    network = build().to(memory_format=torch.channels_last)
+    network = build().to(memory_format=torch.channels_last).train()
     steps = math.ceil(len(images) / recipe.batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

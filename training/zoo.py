@@ -129,6 +129,7 @@ class ZooNetwork(nn.Module):
         with torch.inference_mode():
             (features,) = encoder.eval()(torch.zeros(1, height, width))
             pooled = encoder.pooled(features)
+        encoder.train()
         wide = pooled.shape[1]
         hidden = [layer for _ in range(hidden_layers) for layer in (nn.Linear(wide, wide), nn.ReLU())]
         self.head = nn.Sequential(nn.Dropout(dropout), *hidden, nn.Linear(wide, len(HEART_SIZES)))

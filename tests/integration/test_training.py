@@ -282,6 +282,9 @@ def test_a_model_is_no_better_than_itself_on_the_images_marked_test(
     assert "p = 1" in run("compare", "vhs-keypoints", "vhs-keypoints", path)
     with pytest.raises(NotFound, match="no production version"):
         run("compare", "vhs-keypoints", "none-such", path)
+    learnt = write_manifest(tmp_path, [replace(row, split="train") for row in rows])
+    with pytest.raises(InvalidArgument, match="no image is marked test"):
+        run("compare", "vhs-keypoints", "vhs-keypoints", learnt)
 
 
 def test_a_model_that_does_not_beat_production_stays_out(rows: list[Row], tmp_path: Path, home: Path) -> None:
