@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from real_thumbnails import FOLDER, Thumbnail, figures, line, thumbnails
-from scipy.ndimage import gaussian_filter
 
 from canicor.model_input import Prepared, ResizeRule, read
 from canicor.phantom import BreedType, draw
@@ -53,14 +52,6 @@ SMALLEST = 0.48
 QUALITY = 85
 """Of JPEG: the figure that the thumbnails were cut from was one."""
 RADIOGRAPHS = ("canine-lateral-1.dcm", "canine-lateral-2.jpg")
-
-PAINTED = 0.6
-"""Share of the phantoms on which lines are painted over."""
-ASIDE = (12.0, 12.0, 3.0)
-"""How far from AB, CD and EF they lie: standard deviation in input pixels, of which a vertebra has some 10.
-
-The third lies along the spine, as the ruler does, but begins and ends up to two vertebrae from E and F.
-"""
 
 _ENLARGED, _COLUMNS = 2, 7
 
@@ -98,28 +89,7 @@ def phantom(wishes: Wishes, seed: int, index: int) -> tuple[NDArray[np.uint8], N
     small = read(file.getvalue(), HEIGHT, WIDTH, ResizeRule.LETTERBOX)
     to_small = np.array(size) / (DRAWN_WIDTH, DRAWN_HEIGHT)
     points = small.placement.to_input((drawn.key_points.xy + 0.5) * to_small - 0.5)
-    pixels = np.asarray(small.pixels)
-    if rng.random() < PAINTED:
-        pixels = painted_over(pixels, points, rng)
-    return pixels, points.astype(np.float32)
-
-
-def painted_over(
-    pixels: NDArray[np.uint8], points: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Paints three lines over, as the thumbnails' measurement lines were, but with ends of their own."""
-    image = Image.new("L", (WIDTH, HEIGHT))
-    pen = ImageDraw.Draw(image)
-    for (start, end), aside in zip(points.reshape(3, 2, 2), ASIDE, strict=True):
-        along = end - start
-        across = np.array([-along[1], along[0]]) / np.hypot(*along)
-        shares = rng.uniform((-0.4, 0.6), (0.4, 1.4))
-        ends = start + shares[:, None] * along + rng.normal(0.0, aside, (2, 1)) * across
-        pen.line([*ends.ravel()], fill=255, width=int(rng.integers(3, 8)))
-    painted = np.asarray(image) > 0
-    known = np.maximum(gaussian_filter(1.0 - painted, 2.0), 1e-3)
-    around = gaussian_filter(np.where(painted, 0.0, pixels), 2.0) / known
-    return np.where(painted, np.clip(np.rint(around), 0, 255), pixels).astype(np.uint8)
+    return np.asarray(small.pixels), points.astype(np.float32)
 
 
 def taught(wishes: Wishes, seed: int, count: int, workers: ProcessPoolExecutor) -> "KeyPointNetwork":

@@ -1,4 +1,4 @@
-"""What may happen to a radiograph without changing the dog: turning, scaling, shifting, exposure, noise, blur.
+"""What may happen to a radiograph without changing the dog: motion, painted-over lines, exposure, noise, blur.
 
 Every motion is a similarity, so it leaves VHS as it was; nothing scales the two axes apart.
 """
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from canicor.vhs import VERTEBRAE_SPANNED
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Strength:
         brightness: Largest change of all grey values, of 255.
         noise: Largest standard deviation of the noise, of 255.
         blur: Largest standard deviation of the blur, in input pixels.
+        painted_over: Share of the images that look as if measurement lines had been painted over: archives hold
+            radiographs that were measured before.
     """
 
     rotation: float = 12.0
@@ -35,9 +39,17 @@ class Strength:
     brightness: float = 25.0
     noise: float = 8.0
     blur: float = 1.2
+    painted_over: float = 0.3
 
 
 _BLUR_REACH = 3
+_FILL_DEVIATION, _FILL_REACH = 2.0, 6
+
+# How far, in vertebrae, a line lies aside of the two axes and of the ruler: standard deviations. The last lies
+# along the spine, as the ruler does. Its ends are its own, or they would give the points away.
+_ASIDE = torch.tensor([1.2, 1.2, 0.3])
+_LINE_RADII = (1.5, 3.5)
+"""In input pixels."""
 
 # Corners of the half in the middle, where the heart is, as shares of the image's sides.
 _MIDDLE = torch.tensor([[0.25, 0.25], [0.75, 0.75], [0.25, 0.75], [0.75, 0.25], [0.25, 0.25], [0.75, 0.75]])
@@ -57,7 +69,44 @@ def augment(images: Tensor, points: Tensor, strength: Strength, generator: Gener
         they are unknown, the middle of the image does.
     """
     moved, moved_points = _move(images.float(), points, strength, generator)
+    moved = _paint_over(moved, moved_points, strength, generator)
     return _expose(_blur(moved, strength, generator), strength, generator), moved_points
+
+
+def _paint_over(images: Tensor, points: Tensor, strength: Strength, generator: Generator) -> Tensor:
+    """Fills three bands near the axes and the ruler from what surrounds them."""
+    chosen = torch.rand(len(images), generator=generator) < strength.painted_over
+    if not chosen.any():
+        return images
+    images, points = images.clone(), points[chosen]
+    count = len(points)
+    start, end = points[:, 0::2], points[:, 1::2]
+    along = end - start
+    # An end lies up to two fifths of the line's length from the axis' own.
+    shares = 0.8 * torch.rand(2, count, 3, 1, generator=generator) + torch.tensor([-0.4, 0.6]).view(2, 1, 1, 1)
+    across = torch.stack((-along[..., 1], along[..., 0]), dim=-1) / along.norm(dim=-1, keepdim=True).clamp(min=1.0)
+    vertebra = along[:, 2].norm(dim=-1).view(count, 1, 1) / VERTEBRAE_SPANNED
+    aside = torch.randn(2, count, 3, 1, generator=generator) * _ASIDE.view(3, 1) * vertebra
+    first, last = start + shares * along + aside * across
+    low, high = _LINE_RADII
+    radius = low + (high - low) * torch.rand(count, 3, 1, 1, generator=generator)
+    painted = (_distance_to(first, last, *images.shape[1:]) < radius).any(1)
+    known = (~painted).float()
+    kernel = _gaussian(torch.tensor(_FILL_DEVIATION), _FILL_REACH)
+    around = _convolve(images[chosen] * known, kernel) / _convolve(known, kernel).clamp(min=1e-3)
+    images[chosen] = torch.where(painted, around, images[chosen])
+    return images
+
+
+def _distance_to(first: Tensor, last: Tensor, height: int, width: int) -> Tensor:
+    """Returns how far pixels lie from lines with ends [N, K, 2]: [N, K, height, width]; NaN for unknown ends."""
+    # Along x [N, K, 1, width] and along y [N, K, height, 1].
+    along_x, along_y = (last - first)[:, :, None, None].unbind(-1)
+    x = torch.arange(width) - first[..., 0, None, None]
+    y = torch.arange(height)[:, None] - first[..., 1, None, None]
+    squared = (along_x.square() + along_y.square()).clamp(min=1.0)
+    share = (x * (along_x / squared) + y * (along_y / squared)).clamp(0.0, 1.0)
+    return torch.hypot(x - share * along_x, y - share * along_y)
 
 
 def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -92,10 +141,22 @@ def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generat
 def _blur(images: Tensor, strength: Strength, generator: Generator) -> Tensor:
     count = len(images)
     deviation = (strength.blur * torch.rand(count, 1, generator=generator)).clamp(min=1e-3)
-    offsets = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, dtype=torch.float32)
-    kernel = (-0.5 * (offsets / deviation) ** 2).softmax(-1).view(count, 1, 1, -1)
-    rows = F.conv2d(images.unsqueeze(0), kernel, padding=(0, _BLUR_REACH), groups=count)
-    return F.conv2d(rows, kernel.transpose(2, 3), padding=(_BLUR_REACH, 0), groups=count).squeeze(0)
+    return _convolve(images, _gaussian(deviation, _BLUR_REACH))
+
+
+def _gaussian(deviation: Tensor, reach: int) -> Tensor:
+    """Returns kernels [..., 2 reach + 1] of deviations [..., 1] in pixels."""
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    return (-0.5 * (offsets / deviation) ** 2).softmax(-1)
+
+
+def _convolve(images: Tensor, kernel: Tensor) -> Tensor:
+    """Convolves images [N, height, width] along both axes, each with its kernel [N, K] or all with one [K]."""
+    count, size = len(images), kernel.shape[-1]
+    reach = (size - 1) // 2
+    rows = kernel.expand(count, size).view(count, 1, 1, size)
+    smooth = F.conv2d(images.unsqueeze(0), rows, padding=(0, reach), groups=count)
+    return F.conv2d(smooth, rows.transpose(2, 3), padding=(reach, 0), groups=count).squeeze(0)
 
 
 def _expose(images: Tensor, strength: Strength, generator: Generator) -> Tensor:

@@ -107,10 +107,10 @@ class KeyPointNetwork(nn.Module):
         for smooth in self.smoothing:
             decoded = smooth(F.interpolate(decoded, scale_factor=2.0) + sides.pop())
         fine, coarse = (lateral(one) for lateral, one in zip(self.length_laterals, maps[1:3], strict=True))
-        length, spread = self.length_head(fine + F.interpolate(coarse, scale_factor=2.0)).unbind(1)
-        return Reading(
-            self.head(decoded), _USUAL_LOG_LENGTH + _LOG_LENGTH_DEVIATION * length, spread.clamp(*_LOG_SPREADS)
-        )
+        # In half precision, logits would place points no finer than half a pixel.
+        length, spread = self.length_head(fine + F.interpolate(coarse, scale_factor=2.0)).float().unbind(1)
+        length = _USUAL_LOG_LENGTH + _LOG_LENGTH_DEVIATION * length
+        return Reading(self.head(decoded).float(), length, spread.clamp(*_LOG_SPREADS))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Takes [N, height, width].

@@ -43,7 +43,9 @@ class ChestWall:
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
     rib_fan: float = uniform(0.02, 0.1)  # how much further caudally each leans than the one before
     rib_bow: float = uniform(0.2, 0.85)
-    rib_radius: float = uniform(0.115, 0.175)
+    rib_radius: float = uniform(0.105, 0.2)
+    rib_flare: float = uniform(0.9, 1.5)  # how much wider they are at their ventral end than above
+    rib_rise: float = uniform(0.0, 0.45)  # of the arcs above the canal's floor
     bony_share: float = uniform(0.6, 0.72)  # of a sternal rib's arc
     rib_density: float = uniform(0.8, 1.15)  # to the skeleton's
     rib_marrow: float = uniform(0.62, 0.83)
@@ -141,27 +143,27 @@ class Chest:
     def _add_rib(self, bones: Solids, rng: np.random.Generator, number: int, side: float) -> None:
         """A bony arc along the chest's wall, then the cartilage that bends cranially to the sternum."""
         wall, head = self.wall, self.spine.thoracic(number)
-        top = head[1] - 0.5 * self.spine.body_height
+        top = head[1] + self.spine.reading_height - self.spine.body_height - wall.rib_rise
         bottom = float(self.sternum(head[0] + 1.0)) + 0.15
-        lean = wall.rib_lean + wall.rib_fan * (number - 3) + float(rng.normal(0.0, 0.008))
+        lean = wall.rib_lean + wall.rib_fan * (number - 3) + float(rng.normal(0.0, 0.015))
+        bow, width = wall.rib_bow * float(rng.uniform(0.8, 1.2)), wall.rib_radius * float(rng.uniform(0.88, 1.12))
         # The last four ribs end further and further from the sternum.
         bony = (wall.bony_share - 0.045 * max(number - 8, 0)) * np.pi
         angles = np.linspace(0.04 * np.pi, bony, 11)
 
         def place(angle: NDArray[np.float64]) -> NDArray[np.float64]:
             down = 0.5 * (bottom - top) * (1.0 - np.cos(angle))
-            x = head[0] + lean * down + wall.rib_bow * np.sin(angle)
+            x = head[0] + lean * down + bow * np.sin(angle)
             return np.stack([x, top + down, side * (self.half_width(x) + 0.15) * np.sin(angle)], axis=1)
 
         path = place(angles)
-        radius = wall.rib_radius * np.linspace(0.8, 1.1, len(angles)) * (1.0 - 0.03 * abs(number - 5))
-        radius[0] *= 1.5
+        radius = width * np.linspace(0.85, 0.85 * wall.rib_flare, len(angles)) * (1.0 - 0.03 * abs(number - 5))
         density = wall.rib_density * self.spine.bone_density
         bones.tube(path, radius, weight=density, marrow=wall.rib_marrow)
         if wall.calcified:
             bones.block(path[-1], (0.2, 0.14), 0.5 * wall.calcified * density, power=2)
         mineral = wall.cartilage * float(rng.uniform(0.6, 1.3))
-        radius = wall.rib_radius * np.linspace(1.0, 0.6, 9)
+        radius = radius[-1] * np.linspace(0.95, 0.55, 9)
         # From where the bone's round end stops: two ends on one place would make a dot.
         end = path[-1] + radius[0] * (path[-1] - path[-2]) / np.linalg.norm(path[-1] - path[-2])
         bones.tube(self._cartilage(end, number), radius, weight=mineral * density)

@@ -27,7 +27,7 @@ class Limbs:
     humerus_length: float = normal(5.6, 0.5, 4.4, 6.8)
     elbow_turn: float = normal(28.0, 24.0, -20.0, 95.0)  # of the forearm, cranially
     apart: float = uniform(0.1, 1.5)  # how much the two limbs' places differ
-    limb_radius: float = normal(0.36, 0.05, 0.26, 0.5)
+    limb_radius: float = normal(0.44, 0.12, 0.26, 0.8)
     limb_flesh: float = normal(2.1, 0.35, 1.2, 3.0)  # radius of the muscles at the shoulder
     shoulder_flesh: float = uniform(0.25, 0.7)  # thickness over the scapula as a share of its width
 
@@ -62,14 +62,14 @@ class Limbs:
         # The blade: thin, three-cornered, with a ridge and borders.
         widths = np.array([0.35, 0.5, 0.95, 1.35, 1.5])
         blade = [at(*(joint + share * self.scapula_length * up)) for share in (0.06, 0.3, 0.55, 0.8, 0.93)]
-        bones.tube(blade, widths, weight=0.075 * density)
-        bones.tube([blade[1], at(*dorsal)], (0.12, 0.06), weight=1.6 * density)
+        bones.tube(blade, widths, weight=0.1 * density)
+        bones.tube([blade[1], at(*dorsal)], (0.12, 0.06), weight=2.0 * density)
         for edge in (-1.0, 1.0):
             border = [
                 at(*(joint + share * self.scapula_length * up + edge * width * across))
                 for share, width in ((0.16, 0.34), (0.5, 0.72), (0.8, 1.25), (0.97, 1.45))
             ]
-            bones.tube(border, 0.06, weight=0.9 * density)
+            bones.tube(border, 0.06, weight=1.5 * density)
         muscles.tube(
             [blade[0], *blade[2:], at(*(dorsal + 0.6 * up))],
             (2.0, 2.8, 3.4, 3.2, 2.6),
@@ -79,12 +79,12 @@ class Limbs:
 
         down = _heading(self.humerus_angle + turns[1])
         elbow = joint + self.humerus_length * down
-        bones.block(at(*(joint + 0.25 * down)), (1.5 * radius, 1.3 * radius), 0.12 * density, power=2)
+        bones.block(at(*(joint + 0.25 * down)), (1.9 * radius, 1.6 * radius), 0.16 * density, power=2)
         shaft = [
             at(*(joint + share * self.humerus_length * down + bow * across))
             for share, bow in ((0.05, 0.0), (0.3, 0.12), (0.6, 0.1), (0.9, 0.0), (1.0, 0.0))
         ]
-        bones.tube(shaft, radius * np.array([1.25, 0.95, 0.75, 0.9, 1.1]), weight=density, marrow=0.62)
+        bones.tube(shaft, radius * np.array([1.5, 1.05, 0.75, 0.9, 1.2]), weight=density, marrow=0.62)
         flesh = self.limb_flesh
         muscles.tube(
             [at(*(joint - 1.2 * down - 0.5 * across)), shaft[1], shaft[2], at(*elbow)],
@@ -94,7 +94,7 @@ class Limbs:
         )
         fore = _heading(self.humerus_angle + self.elbow_turn + turns[1] + turns[2])
         wrist = elbow + 1.02 * self.humerus_length * fore
-        bones.block(at(*elbow), (1.35 * radius, 1.0 * radius), 0.12 * density, power=2)
+        bones.block(at(*elbow), (1.5 * radius, 1.2 * radius), 0.14 * density, power=2)
         beside = np.array([-fore[1], fore[0]])
         bones.tube([at(*elbow), at(*wrist)], radius * np.array([0.8, 0.7]), weight=density, marrow=0.6)
         ulna = [

@@ -20,6 +20,7 @@ class Lungs:
     lung_air: float = uniform(0.6, 0.88)  # share of air in the lung
     lung_texture: float = uniform(0.0, 0.02)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
+    vessel_depth: float = uniform(0.4, 1.2)  # along the rays, as a share of their width
     trachea_radius: float = normal(0.33, 0.06, 0.22, 0.5)
     bifurcation: float = uniform(0.0, 0.7)  # its length along the spine
     trachea_angle: float = normal(12.0, 5.0, -1.0, 25.0)  # to the spine, diverging caudally
@@ -169,7 +170,7 @@ class Thorax:
         """From the heart's caudal border to the diaphragm, rising a little."""
         start = self.chest.heart.caudal_border(np.array([0.42]))[0] - _by(0.3, 0.0)
         end = np.array([float(self.chest.diaphragm(np.array(start[1]))) + 0.6, start[1] - 0.2])
-        solids.tube([start, 0.5 * (start + end) - _by(0.0, 0.02), end], self.lungs.cava_radius)
+        solids.tube([start, 0.5 * (start + end) - _by(0.0, 0.02), end], self.lungs.cava_radius, weight=0.7)
 
     def _vessels(self, rng: np.random.Generator) -> Solids:
         """Arteries and veins fan out from the hilus, mostly into the caudal lobes, and fork."""
@@ -180,7 +181,7 @@ class Thorax:
         )
         for heading in headings:
             side = float(rng.choice([-1.0, 1.0]))
-            self._add_branch(solids, rng, hilus + rng.normal(0.0, (0.35, 0.25, 0.2)), float(heading), side, width)
+            self._add_branch(solids, rng, hilus + rng.normal(0.0, (0.6, 0.4, 0.6)), float(heading), side, width)
         # Vessels that run along the ray look like dots.
         for _ in range(int(rng.integers(4, 14))):
             spot = hilus[:2] + rng.normal((0.6, 0.2), (1.6, 1.0))
@@ -211,7 +212,7 @@ class Thorax:
         )
         path = np.concatenate([start[None], start + np.cumsum(lengths[:, None] * steps, axis=0)])
         radii = radius * np.linspace(1.0, 0.35, len(path))
-        solids.tube(path, radii, weight=1.2)
+        solids.tube(path, radii, weight=self.lungs.vessel_depth)
         if first:
             for point, thick in zip(path[1:-1], radii[1:-1], strict=True):
                 fork = heading + float(rng.choice([-1.0, 1.0])) * float(rng.uniform(18.0, 45.0))

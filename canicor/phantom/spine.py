@@ -29,6 +29,9 @@ _HIGH_BEND = np.array([0.02, 0.16, 0.28, 0.26, 0.17, 0.11])
 _PROCESS_AT = (-2.0, 0.0, 2.0, 4.0, 9.5, 12.0)
 _PROCESS_SHARES = (0.2, 0.75, 1.0, 0.95, 0.36, 0.34)
 
+# Radius of a body's compact edge, in v.
+_RIM = 0.05
+
 
 @dataclass(frozen=True)
 class Spine:
@@ -45,15 +48,15 @@ class Spine:
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.66, 0.06, 0.5, 0.8)
     reading_height: float = uniform(0.1, 0.5)  # of E and F above the bodies' ventral corners
-    body_depth: float = uniform(0.2, 0.55)
+    body_depth: float = uniform(0.35, 0.95)
     disc: float = uniform(0.06, 0.13)
-    endplates: float = uniform(0.3, 0.9)  # how much denser the ends' compact rims are
+    endplates: float = uniform(0.15, 0.7)  # what the ends' compact rims add, as a share of the body's depth
     canal: float = uniform(0.26, 0.38)  # its height
     bone_density: float = normal(0.72, 0.15, 0.4, 1.1)  # of the whole skeleton
     process_length: float = normal(2.4, 0.4, 1.4, 3.3)  # of the longest spinous processes
-    process_tilt: float = uniform(8.0, 30.0)  # caudally, from the perpendicular
-    process_width: float = uniform(0.08, 0.16)
-    process_depth: float = uniform(0.7, 1.5)  # across, as a share of their width
+    process_tilt: float = uniform(2.0, 24.0)  # caudally, from the perpendicular: T1's
+    process_width: float = uniform(0.1, 0.21)
+    process_depth: float = uniform(0.3, 1.1)  # across, as a share of their width
 
     def ventral_border(self, x: ArrayLike) -> NDArray[np.float64]:
         """The y of the bodies' ventral border from T1 caudally: through E and F, bent again in the loin."""
@@ -150,14 +153,14 @@ class _Vertebra:
         half = (0.53 * self._length, 0.5 * height)
         solids.block(self._at(0.5, 0.5 * height), half, 0.75 * depth, angle=self._angle)
         # The compact rims: E and F lie on the endplates' ventral corners. Off the central ray the two sides part.
-        rim = self.spine.endplates * depth
+        rim = self.spine.endplates * depth / (4.0 * _RIM)
         for side in (-0.3, 0.3):
             for share in (0.035, 0.965):
                 edge = [self._at(share, -0.02, side), self._at(share, height, side)]
-                solids.tube(edge, 0.05, weight=rim)
+                solids.tube(edge, _RIM, weight=rim)
         waist = float(self.rng.uniform(0.04, 0.11))
         ventral = [self._at(0.0, -0.01), self._at(0.5, waist), self._at(1.0, -0.01)]
-        solids.tube(ventral, 0.05, weight=2.0 * depth)
+        solids.tube(ventral, _RIM, weight=2.0 * depth)
         self._add_arch(height, density)
         for side in (-0.3, 0.3):
             self._transverse_process(side, height, density, cervical, lumbar)
@@ -200,7 +203,8 @@ class _Vertebra:
     def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
         spine = self.spine
         length = float(spine._process_length(self.number)) * float(self.rng.uniform(0.94, 1.06))
-        tilt = spine.process_tilt * (1.0 + 0.1 * max(self.number, 0)) if self.number < 10 else -14.0
+        tilt = spine.process_tilt + 2.5 * max(self.number, 0) if self.number < 10 else -14.0
+        tilt += float(self.rng.normal(0.0, 2.0))
         lean = np.tan(np.radians(tilt)) * length / self._length
         base = 0.5 if self.number < 10 else 0.55
         width = spine.process_width * (1.0 if self.number < 8 else 1.25)

