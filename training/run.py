@@ -32,8 +32,8 @@ from training.served import Served, ServedClasses, ServedKeyPoints
 if TYPE_CHECKING:
     from training.zoo import Backbone, ZooNetwork
 
-EPOCHS = {ModelKind.KEYPOINTS: 20, ModelKind.CLASSIFIER: 30}
-"""By default: about two minutes each for 900 images on two cores."""
+KEY_POINT_EPOCHS = 20
+"""About two minutes for 900 images on two cores."""
 
 _SMALLEST_SIZE = 64
 
@@ -79,8 +79,8 @@ class Plan:
         kind: Of model.
         name: As it will be pushed.
         spec: The input.
+        recipe: Of the fitting.
         seed: The same seed, rows and machine give the same model.
-        epochs: `EPOCHS` where None.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
         checkpoints: The folder from which a run that was stopped goes on; None where it can't.
@@ -89,17 +89,17 @@ class Plan:
     kind: ModelKind
     name: str
     spec: InputSpec
+    recipe: fitting.Recipe
     seed: int = 0
-    epochs: int | None = None
     formats: Sequence[NumberFormat] = ()
     backbone: "Backbone | None" = None
     checkpoints: Path | None = None
 
-    def checkpoint(self, rows: Sequence[Row], recipe: fitting.Recipe) -> Checkpoint | None:
+    def checkpoint(self, rows: Sequence[Row]) -> Checkpoint | None:
         """Returns where a run on these rows stands."""
         if self.checkpoints is None:
             return None
-        made_by = repr((digest(rows), replace(self, checkpoints=None), recipe, torch.__version__))
+        made_by = repr((digest(rows), replace(self, checkpoints=None), torch.__version__))
         run = hashlib.sha256(made_by.encode()).hexdigest()
         return Checkpoint(self.checkpoints / f"{self.name}-{run[:12]}.pt", run)
 
@@ -132,7 +132,6 @@ class _Material:
     plan: Plan
     dataset: Dataset
     impostors: Impostors
-    recipe: fitting.Recipe
     checkpoint: Checkpoint | None
 
 
@@ -150,9 +149,7 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
     dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
-    recipe = fitting.Recipe(plan.epochs or EPOCHS[plan.kind])
-    checkpoint = plan.checkpoint(dataset.train.rows, recipe)
-    material = _Material(plan, dataset, _impostors(plan, progress), recipe, checkpoint)
+    material = _Material(plan, dataset, _impostors(plan, progress), plan.checkpoint(dataset.train.rows))
     return _TRAINERS[plan.kind](material, progress)
 
 
@@ -164,7 +161,7 @@ def _impostors(plan: Plan, progress: Progress) -> Impostors:
 def _train_key_points(material: _Material, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
     network = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
-    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
     points, peaks, distances, _ = evaluation.predict(served, dataset.validation.pixels)
     vhs = dataset.validation.vhs_of(points)
@@ -197,7 +194,7 @@ def _train_classes(material: _Material, progress: Progress) -> Candidate:
     network = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
-    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedClasses(network, temperature, distance).eval()
     probabilities, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     sizes = [HEART_SIZES[index] for index in probabilities.argmax(axis=1)]
@@ -226,7 +223,7 @@ def _fit(
     loss_of: fitting.Loss[fitting.Network],
     progress: Progress,
 ) -> fitting.Network:
-    plan, recipe = material.plan, material.recipe
+    plan, recipe = material.plan, material.plan.recipe
 
     def epoch_done(epoch: int, loss: float) -> None:
         progress(f"Fitting {plan.kind}, loss {loss:.3f}", epoch, recipe.epochs)
