@@ -27,9 +27,9 @@ from canicor.classifier.v1.classifier_pb2_grpc import (
     ClassifierServiceStub,
     add_ClassifierServiceServicer_to_server,
 )
+from canicor.memory import REQUESTS, keep_freed_memory
 from services.runtime.interceptor import CallInterceptor
 from services.runtime.logs import configure
-from services.runtime.memory import keep_freed_memory
 from services.runtime.tokens import Role, Tokens
 
 METHOD = "/canicor.classifier.v1.ClassifierService/Classify"
@@ -97,7 +97,7 @@ async def _serve(variant: Variant, token: Path, port: Any) -> None:  # noqa: ANN
 
 def _run(variant: Variant, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
     if variant.keeps_memory:
-        keep_freed_memory()
+        keep_freed_memory(REQUESTS)
     if variant.uvloop:
         import uvloop
 

@@ -17,6 +17,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from canicor.memory import FILMS, keep_freed_memory
 from canicor.phantom.phantom import Phantom, draw
 from canicor.phantom.wishes import Wishes
 from canicor.vhs import heart_size
@@ -73,7 +74,8 @@ def write(folder: Path, count: int, order: Order, written: Callable[[], None]) -
 
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     rows = []
-    with ProcessPoolExecutor(os.cpu_count()) as workers, (folder / TRUTH).open("w") as truth:
+    pool = ProcessPoolExecutor(os.cpu_count(), initializer=keep_freed_memory, initargs=(FILMS,))
+    with pool as workers, (folder / TRUTH).open("w") as truth:
         for index, (name, sha256, phantom) in enumerate(
             workers.map(partial(_write_one, folder, order), range(count))
         ):

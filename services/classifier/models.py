@@ -10,11 +10,11 @@ from enum import Enum
 import structlog
 
 from canicor.errors import CanicorError, DataLoss, FailedPrecondition, NotFound
+from canicor.memory import give_back
 from canicor.model_repository import Alias, ModelRepository
 from services.classifier.engines import Engine
 from services.classifier.metrics import MODEL_INFO, RELOADS
 from services.classifier.model import Model
-from services.runtime.memory import give_back
 
 _log = structlog.get_logger("canicor.models")
 

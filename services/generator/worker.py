@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from canicor.errors import Unavailable
 from canicor.generator.v1 import generator_pb2 as pb
+from canicor.memory import FILMS, keep_freed_memory
 from canicor.store import Store
 from services.generator import backends
 from services.generator.backends import MadeImage
@@ -67,6 +68,7 @@ class ImageRecord:
 def begin() -> None:
     """Prepares a new worker process: Ctrl-C is the server's to answer, and the server's death is its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory(FILMS)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

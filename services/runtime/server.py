@@ -12,11 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from canicor.errors import FailedPrecondition
+from canicor.memory import REQUESTS, keep_freed_memory
 from services.runtime import health, tracing
 from services.runtime.health import Health
 from services.runtime.interceptor import CallInterceptor
 from services.runtime.logs import configure
-from services.runtime.memory import keep_freed_memory
 from services.runtime.settings import ServerSettings, split_address
 from services.runtime.tokens import Role, Tokens
 
@@ -52,7 +52,7 @@ def run(service: Service, settings: ServerSettings) -> None:
             and can't be sent.
     """
     configure(settings.log_format, settings.log_level)
-    keep_freed_memory()
+    keep_freed_memory(REQUESTS)
     with tracing.exported(settings.service):
         asyncio.run(_serve(service, settings))
 
