@@ -79,12 +79,12 @@ class Limbs:
 
         down = _heading(self.humerus_angle + turns[1])
         elbow = joint + self.humerus_length * down
-        bones.block(at(*(joint + 0.25 * down)), (1.9 * radius, 1.6 * radius), 0.16 * density, power=2)
+        bones.block(at(*(joint + 0.25 * down)), (1.6 * radius, 1.4 * radius), 0.14 * density, power=2)
         shaft = [
             at(*(joint + share * self.humerus_length * down + bow * across))
             for share, bow in ((0.05, 0.0), (0.3, 0.12), (0.6, 0.1), (0.9, 0.0), (1.0, 0.0))
         ]
-        bones.tube(shaft, radius * np.array([1.5, 1.05, 0.75, 0.9, 1.2]), weight=density, marrow=0.62)
+        bones.tube(shaft, radius * np.array([1.25, 1.0, 0.75, 0.9, 1.1]), weight=density, marrow=0.62)
         flesh = self.limb_flesh
         muscles.tube(
             [at(*(joint - 1.2 * down - 0.5 * across)), shaft[1], shaft[2], at(*elbow)],
@@ -94,7 +94,7 @@ class Limbs:
         )
         fore = _heading(self.humerus_angle + self.elbow_turn + turns[1] + turns[2])
         wrist = elbow + 1.02 * self.humerus_length * fore
-        bones.block(at(*elbow), (1.5 * radius, 1.2 * radius), 0.14 * density, power=2)
+        bones.block(at(*elbow), (1.4 * radius, 1.1 * radius), 0.12 * density, power=2)
         beside = np.array([-fore[1], fore[0]])
         bones.tube([at(*elbow), at(*wrist)], radius * np.array([0.8, 0.7]), weight=density, marrow=0.6)
         ulna = [
