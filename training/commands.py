@@ -2,8 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from canicor import store
@@ -21,12 +18,14 @@ from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import Settings
 from canicor.vhs import HeartSize
+from training.experiments.commands import app as experiments
+from training.progress import bars
 
 if TYPE_CHECKING:
-    from training import dataset, run
+    from training import run
 
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
-
+app.add_typer(experiments, name="experiment")
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
@@ -137,7 +136,7 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     repository = ModelRepository(Settings().models)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
-    with _progress() as progress:
+    with bars() as progress:
         candidate = train(read(store.read(_url(manifest))), plan, progress)
         version = release.push(candidate, repository, progress, force) if push else None
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
@@ -163,7 +162,7 @@ def import_(
     from training import layouts
     from training.checks import refuse
 
-    with _progress() as progress:
+    with bars() as progress:
         found = layouts.read(source, partial(progress, "Reading images"))
     console = Console(stderr=True)
     if not leave_out_bad:
@@ -198,7 +197,7 @@ def compare(
     repository = ModelRepository(Settings().models)
     bundles = [_bundle(repository, name) for name in (model, other)]
     answers = []
-    with _progress() as progress:
+    with bars() as progress:
         for bundle in bundles:
             loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
             images = Images.load(rows, bundle.info.input, loaded)
@@ -266,20 +265,6 @@ def list_() -> None:
                 _figure(info, "vhs_mae"),
             )
     Console().print(table)
-
-
-@contextmanager
-def _progress() -> Iterator["dataset.Progress"]:
-    """Shows bars on stderr, one for each thing that is being done; stdout stays free for the answer."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-
-        def show(what: str, done: int, total: int) -> None:
-            unfinished = [task.id for task in bars.tasks if not task.finished]
-            bar = unfinished[-1] if unfinished else bars.add_task(what)
-            bars.update(bar, description=what, completed=done, total=total)
-
-        yield show
 
 
 def _summary(info: BundleInfo) -> dict[str, Any]:
