@@ -22,6 +22,7 @@ from training.experiments.commands import app as experiments
 from training.progress import bars
 
 if TYPE_CHECKING:
+    from canicor.manifest import Row
     from training import run
 
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
@@ -186,14 +187,11 @@ def compare(
     as_json: _AsJson = False,
 ) -> None:
     """Hold a model to another on the same images: those marked test, or all of a manifest without splits."""
-    from canicor.manifest import digest, read
-    from training.checks import refuse
+    from canicor.manifest import digest
     from training.comparison import Answers, compare
     from training.dataset import Images, counting
 
-    rows = read(store.read(_url(manifest)))
-    rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
-    refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
+    rows = _test_rows(manifest)
     repository = ModelRepository(Settings().models)
     bundles = [_bundle(repository, name) for name in (model, other)]
     answers = []
@@ -217,6 +215,44 @@ def compare(
     console.print(f"McNemar's exact test: p = {found.p:.3g}")
     if not unseen:
         console.print("These are not the test images of both: one may have been trained on some.")
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="NAME[/VERSION]", help="By default its production version.")],
+    manifest: _Manifest,
+    folder: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("model-report"),
+) -> None:
+    """Write a report on a model: on the images marked test, or all of a manifest without splits."""
+    from canicor.manifest import digest
+    from training.dataset import Images, counting
+    from training.experiments.model_report import about
+    from training.experiments.provenance import command, made_by, notices
+    from training.experiments.report import REPORT, write
+
+    rows = _test_rows(manifest)
+    bundle = _bundle(ModelRepository(Settings().models), model)
+    with bars() as progress:
+        loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
+        images = Images.load(rows, bundle.info.input, loaded)
+    told = notices(rows)
+    if bundle.info.test_dataset_digest != digest(rows):
+        told.append("These are not the model's own test images: it may have been trained on some.")
+    found = about(bundle, images, seed=0)
+    write(folder, found, made_by(command(context), 0, {"test": rows}), told)
+    typer.echo(found.conclusion)
+    typer.echo(str(folder / REPORT))
+
+
+def _test_rows(manifest: str) -> "list[Row]":
+    from canicor.manifest import read
+    from training.checks import refuse
+
+    rows = read(store.read(_url(manifest)))
+    rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
+    refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
+    return rows
 
 
 def _url(manifest: str) -> str:

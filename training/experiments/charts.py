@@ -215,6 +215,6 @@ def _svg(width: float, height: float, parts: Sequence[str], says: str) -> Markup
     inside = "".join(parts)
     # All that came from outside was escaped by `_text`.
     return Markup(  # noqa: S704
-        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px" role="img" '
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" style="width:{width:g}px" role="img" '
         f'aria-label="{escape(says)}">{inside}</svg>'
     )

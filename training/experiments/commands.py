@@ -1,14 +1,10 @@
 """`canicor train experiment`: the study's experiments, each a command that writes a report."""
 
 import hashlib
-import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
     from training.presets import Preset
 
 app = typer.Typer(help="Repeat the study's experiments, each with a report.", no_args_is_help=True)
-
-_PACKAGES = ("canicor", "numpy", "scikit-learn", "timm", "torch", "torchvision")
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Folder = Annotated[Path | None, typer.Option(help="Where the report goes. [default: named after the command]")]
@@ -209,55 +203,12 @@ def _write(
     datasets: "Mapping[str, Sequence[Row]]",
     judged_on: "Sequence[Row]",
 ) -> None:
-    from training.experiments import report as reports
+    from training.experiments.provenance import command, made_by, notices
+    from training.experiments.report import REPORT, write
 
     target = folder or Path(f"{context.command.name}-report")
-    made_by: dict[str, Any] = {
-        "command": _command(context),
-        "created": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "seed": conditions.seed,
-        "folds": conditions.folds,
-        "preset": asdict(conditions.preset),
-        "dataset_digests": {name: _digest(rows) for name, rows in datasets.items()},
-        "images": {name: len(rows) for name, rows in datasets.items()},
-        "versions": {"python": platform.python_version(), **{one: version(one) for one in _PACKAGES}},
-        "machine": platform.machine(),
-    }
-    reports.write(target, report, made_by, _notices(judged_on))
+    told = made_by(command(context), conditions.seed, datasets)
+    told |= {"folds": conditions.folds, "preset": asdict(conditions.preset)}
+    write(target, report, told, notices(judged_on))
     typer.echo(report.conclusion)
-    typer.echo(str(target / reports.REPORT))
-
-
-def _notices(judged_on: "Sequence[Row]") -> list[str]:
-    """Returns what a reader must know first, of the images that the networks were judged on."""
-    from canicor.manifest import Origin
-
-    notices = ["Not cleared for diagnosis: a measurement for research and for a veterinarian to check."]
-    if all(row.origin is Origin.PHANTOM for row in judged_on):
-        notices.insert(
-            0,
-            "Trained and tested on phantoms: procedural pictures, not radiographs of dogs. The figures compare "
-            "methods with each other; none of them holds for dogs.",
-        )
-    elif any(row.origin is Origin.PHANTOM for row in judged_on):
-        notices.insert(0, "Some of these images are phantoms: procedural pictures, not radiographs of dogs.")
-    return notices
-
-
-def _command(context: typer.Context) -> str:
-    """Returns the command with what was given, so that it can be given again."""
-    words = ["canicor", "train", "experiment", str(context.command.name)]
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        value = context.params[name]
-        if parameter.param_type_name == "argument":
-            words.append(str(value))
-        elif isinstance(value, bool):
-            words.append((parameter.opts if value else parameter.secondary_opts)[0])
-        else:
-            for one in value if isinstance(value, list | tuple) else [value]:
-                words += [parameter.opts[0], str(one)]
-    return shlex.join(words)
+    typer.echo(str(target / REPORT))

@@ -107,11 +107,13 @@ class Arm:
     Attributes:
         name: In journal and report.
         build: Makes the network, pretrained where it is to be.
-        added: Mixed in with the real ones.
+        generated: How many of the added images it learns from.
+        added: Those that are mixed in with the real ones.
     """
 
     name: str
     build: Callable[[], nn.Module]
+    generated: int = 0
     added: Images | None = None
 
 
@@ -128,7 +130,7 @@ def table_4(material: Material, conditions: Conditions) -> Report:
     """The study's Table 4: the same network without generated images and with them all."""
     arms = [
         Arm("without generated images", conditions.network),
-        Arm("with generated images", conditions.network, material.added),
+        Arm("with generated images", conditions.network, len(material.added), material.added),
     ]
     paper = {arms[0].name: _PAPER_WITHOUT, arms[1].name: _PAPER_WITH}
     report = _report("Table 4", _outcomes(material, conditions, arms), material, conditions, paper)
@@ -148,8 +150,8 @@ def generated_vs_real(material: Material, conditions: Conditions, per_real: Sequ
     arms = [Arm("real alone", conditions.network)]
     for count in per_real:
         added = matching(material, count, conditions.seed)
-        arms.append(Arm(f"{count} per real, mixed in", conditions.network, added))
-        arms.append(Arm(f"{count} per real, before", partial(_pretrained, conditions, added)))
+        arms.append(Arm(f"{count} per real, mixed in", conditions.network, len(added), added))
+        arms.append(Arm(f"{count} per real, before", partial(_pretrained, conditions, added), len(added)))
     outcomes = _outcomes(material, conditions, arms)
     return _report("Generated images against real ones", outcomes, material, conditions, {})
 
@@ -195,7 +197,7 @@ def _report(
         dots.append(charts.Dot(name, in_percent(right), paper.get(name)))
         validated = accuracy(folded, one.held_out.classes, seed) if one.held_out else None
         found: dict[str, Any] = {
-            "generated_images": len(one.arm.added) if one.arm.added else 0,
+            "generated_images": one.arm.generated,
             "test": class_metrics(test, one.test.classes, one.test.confidence, seed),
             "validation_accuracy": validated,
         }

@@ -136,7 +136,6 @@ def _trained(
         preset.recipe,
         conditions.seed,
         backbone=preset.backbone,
-        checkpoints=conditions.journal.within(name).folder,
     )
     candidate = train(rows, plan, conditions.progress)
     version = ""
@@ -148,8 +147,6 @@ def _trained(
     said = np.concatenate(
         [session.run(["probabilities"], {INPUT: image[np.newaxis]})[0] for image in dataset.test.pixels]
     )
-    if candidate.checkpoint:
-        candidate.checkpoint.remove()
     answered = Answered(said.argmax(axis=1), said.max(axis=1).astype(np.float64))
     return answered.record() | {"version": version}
 
