@@ -153,7 +153,7 @@ def test_a_killed_experiment_goes_on_and_finds_the_same(
     one, other = results(tmp_path / "one"), results(tmp_path / "other")
     assert one["results"] == other["results"]
     assert [found["generated_images"] for found in one["results"].values()] == [0, 21, 21]
-    difference = one["results"]["1 per real, mixed in"]["difference_on_test"]
+    difference = one["results"]["1 to 1, mixed in"]["difference_on_test"]
     assert difference["accuracy"]["lower"] <= difference["accuracy"]["value"] <= difference["accuracy"]["upper"]
     assert 0 <= difference["p"] <= 1
     # Only images that are not generated are judged by.
@@ -223,8 +223,7 @@ def test_the_clinic_is_drawn_and_told_for_what_it_is(tmp_path: Path, home: Path)
     options = ("--preset", "smoke", "--size", "64", "--folds", "0", "--dogs", "30", "--per-real", "1")
     run("experiment", "generated-vs-real", "--clinic", *options, "--folder", tmp_path / "report")
     found = results(tmp_path / "report")
-    assert found["images"]["real"] == 30
-    assert found["images"]["added"] == 21
+    assert found["images"] == {"clinic": 30, "generated": 21}
     assert (
         "Measured on phantoms: procedural pictures, not radiographs of dogs"
         in (tmp_path / "report" / "report.html").read_text()

@@ -124,7 +124,7 @@ def confusion(labelled: NDArray[np.int64], said: NDArray[np.int64]) -> Markup:
                 f'width="{cell - 2}" height="{cell - 2}" rx="4"/>'
             )
             parts.append(_text(x + cell / 2, y + cell / 2, str(count), "middle", "large"))
-            parts.append(_text(x + cell / 2, y + cell / 2 + 18, f"{share:.0%}", "middle", "small"))
+            parts.append(_text(x + cell / 2, y + cell / 2 + 18, f"{share:.0%}", "middle", "cell small"))
     return _svg(left + 3 * cell + 8, top + 3 * cell + 8, parts, "Confusion: labels down, answers across")
 
 

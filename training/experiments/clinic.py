@@ -31,6 +31,15 @@ APPEARANCE = {
 }
 """All outside of what `canicor.phantom` draws; no marker is what one film in seven has."""
 
+KIND = "clinic"
+
+NOTE = (
+    "The clinic and the generator are both this repository's phantom. The clinic's films are exposed and shown by "
+    "numbers that the generator never draws: a soft beam, much scatter, bright films without sharpening or marker. "
+    "They stand for real radiographs, of which there are none here, and show what the method is worth under a change "
+    "of appearance."
+)
+
 _SIZE = (320, 256)
 
 # The generator's batches, apart from the clinic's.

@@ -90,7 +90,7 @@ def table4(
     with bars() as progress:
         conditions = _conditions("table4", (_digest(real), _digest(added)), chosen, seed, folds, progress)
         report = table_4(load(real, added, conditions), conditions)
-    _write(context, folder, report, conditions, {"real": real, "added": added}, real)
+    _write(context, folder, report, conditions, {"real": real, "generated": added}, real)
 
 
 @app.command(name="generated-vs-real")
@@ -124,15 +124,17 @@ def generated_vs_real(
     counts = sorted(set(per_real or PER_REAL))
     chosen = _preset(preset, model=model, epochs=epochs, size=size, pretrained=pretrained)
     with bars() as progress:
+        kind, note = "real", ""
         if manifest:
             real, added = by_origin(_rows(manifest))
         else:
+            kind, note = clinics.KIND, clinics.NOTE
             drawn = Settings().home_folder / "training" / "experiments" / f"clinic-{seed}-{dogs}-{max(counts)}"
             real, added = clinics.draw(drawn, dogs, max(counts), seed, progress)
         made_of = (_digest(real), _digest(added), counts)
         conditions = _conditions("generated-vs-real", made_of, chosen, seed, folds, progress)
-        report = generated_vs_real(load(real, added, conditions), conditions, counts)
-    _write(context, folder, report, conditions, {"real": real, "added": added}, real)
+        report = generated_vs_real(load(real, added, conditions, kind, note), conditions, counts)
+    _write(context, folder, report, conditions, {kind: real, "generated": added}, real)
 
 
 @app.command()

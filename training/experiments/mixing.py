@@ -41,10 +41,14 @@ class Material:
     Attributes:
         real: In three splits; the only ones that a network is judged by.
         added: Generated images or phantoms.
+        kind: What those to be recognised are called.
+        note: What a reader must know of both; may be empty.
     """
 
     real: Dataset
     added: Images
+    kind: str = "real"
+    note: str = ""
 
     @property
     def folded(self) -> Images:
@@ -65,19 +69,21 @@ def by_origin(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return real, added
 
 
-def load(real: Sequence[Row], added: Sequence[Row], conditions: Conditions) -> Material:
-    """Reads all images, those of both kinds checked against each other.
+def load(
+    real: Sequence[Row], added: Sequence[Row], conditions: Conditions, kind: str = "real", note: str = ""
+) -> Material:
+    """Reads all images, those of both kinds checked against each other; the rest as `Material` has it.
 
     Raises:
         InvalidArgument: As `training.dataset.split` and `Dataset.load`; or a dog is among both kinds.
     """
     dogs = {subject(row) for row in real}
-    refuse([f"{row.image_url}: its dog is also among the real images" for row in added if subject(row) in dogs])
+    refuse([f"{row.image_url}: its dog is also among the {kind} images" for row in added if subject(row) in dogs])
     whole = [*split(real, conditions.seed), *(replace(row, split="train") for row in added)]
     dataset = Dataset.load(whole, conditions.preset.spec, conditions.progress)
     learnt = len(dataset.train) - len(added)
     train, others = dataset.train.at(range(learnt)), dataset.train.at(range(learnt, len(dataset.train)))
-    return Material(replace(dataset, train=train), others)
+    return Material(replace(dataset, train=train), others, kind, note)
 
 
 def matching(material: Material, per_real: int, seed: int) -> Images:
@@ -142,16 +148,16 @@ def table_4(material: Material, conditions: Conditions) -> Report:
 
 
 def generated_vs_real(material: Material, conditions: Conditions, per_real: Sequence[int]) -> Report:
-    """No added images, and so many per real one: mixed in, and learnt from before the real ones.
+    """No added images, and so many for each real one: mixed in, and learnt from before the real ones.
 
     Raises:
         InvalidArgument: There are too few.
     """
-    arms = [Arm("real alone", conditions.network)]
+    arms = [Arm(f"{material.kind} alone", conditions.network)]
     for count in per_real:
         added = matching(material, count, conditions.seed)
-        arms.append(Arm(f"{count} per real, mixed in", conditions.network, len(added), added))
-        arms.append(Arm(f"{count} per real, before", partial(_pretrained, conditions, added), len(added)))
+        arms.append(Arm(f"{count} to 1, mixed in", conditions.network, len(added), added))
+        arms.append(Arm(f"{count} to 1, before", partial(_pretrained, conditions, added), len(added)))
     outcomes = _outcomes(material, conditions, arms)
     return _report("Generated images against real ones", outcomes, material, conditions, {})
 
@@ -201,18 +207,17 @@ def _report(
             "test": class_metrics(test, one.test.classes, one.test.confidence, seed),
             "validation_accuracy": validated,
         }
-        row = [name, percent(validated) if validated else "none", percent(right)]
-        if name in on_test:
-            difference = on_test[name]
-            row += [points(difference.accuracy), f"{difference.p:.3g}"]
-            row += [points(in_folds[name].accuracy) if in_folds else "none"]
-            found["difference_on_test"] = asdict(difference)
-            found["difference_in_folds"] = asdict(in_folds[name]) if in_folds else None
-        else:
-            row += ["", "", ""]
+        row = [name, percent(right), *_difference(on_test.get(name))]
+        if validated:
+            row += [percent(validated), *_difference(in_folds.get(name))]
         rows.append(row + ([f"{paper[name]:g}"] if paper else []))
+        if name in on_test:
+            found["difference_on_test"] = asdict(on_test[name])
+            found["difference_in_folds"] = asdict(in_folds[name]) if in_folds else None
         results[name] = found
-    columns = ["trained on", "validation %", "test %", "difference on test", "p", "difference in folds"]
+    columns = ["trained on", "test %", "difference", "p"]
+    if conditions.folds:
+        columns += ["validation %", "difference", "p"]
     comparisons = charts.intervals(
         [charts.Dot(name, in_percent(one.accuracy)) for name, one in on_test.items()],
         f"difference to {first.arm.name} on the test split, percentage points",
@@ -262,6 +267,10 @@ def _held_to(one: Classes, other: Classes, images: Images, seed: int) -> Compari
     )
 
 
+def _difference(found: Comparison | None) -> list[str]:
+    return [points(found.accuracy), f"{found.p:.3g}"] if found else ["", ""]
+
+
 def _conclusion(found: dict[str, Comparison], images: int) -> str:
     """Says what is beyond chance, each p held to its share of `SIGNIFICANT` (Bonferroni)."""
     limit = SIGNIFICANT / len(found)
@@ -281,6 +290,7 @@ def _conclusion(found: dict[str, Comparison], images: int) -> str:
 def _explanation(material: Material, conditions: Conditions, comparisons: int) -> list[str]:
     real = material.real
     return [
+        *([material.note] if material.note else []),
         f"The same network, recipe, seed and folds each time. {len(real.train)} images to train on, "
         f"{len(real.validation)} to validate and {len(real.test)} to test; up to {len(material.added)} generated "
         "ones to train on beside. Generated images are never tested on.",
