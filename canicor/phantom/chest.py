@@ -45,7 +45,7 @@ class ChestWall:
     rib_bow: float = uniform(0.2, 0.85)
     rib_radius: float = uniform(0.105, 0.2)
     rib_flare: float = uniform(0.9, 1.5)  # how much wider they are at their ventral end than above
-    rib_rise: float = uniform(0.0, 0.45)  # of the arcs above the canal's floor
+    rib_rise: float = uniform(0.0, 0.3)  # of the arcs above the canal's floor
     bony_share: float = uniform(0.6, 0.72)  # of a sternal rib's arc
     rib_density: float = uniform(0.8, 1.15)  # to the skeleton's
     rib_marrow: float = uniform(0.62, 0.83)

@@ -27,7 +27,7 @@ class Limbs:
     humerus_length: float = normal(5.6, 0.5, 4.4, 6.8)
     elbow_turn: float = normal(28.0, 24.0, -20.0, 95.0)  # of the forearm, cranially
     apart: float = uniform(0.1, 1.5)  # how much the two limbs' places differ
-    limb_radius: float = normal(0.44, 0.12, 0.26, 0.8)
+    limb_radius: float = normal(0.38, 0.08, 0.26, 0.65)
     limb_flesh: float = normal(2.1, 0.35, 1.2, 3.0)  # radius of the muscles at the shoulder
     shoulder_flesh: float = uniform(0.25, 0.7)  # thickness over the scapula as a share of its width
 

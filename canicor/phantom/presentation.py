@@ -31,7 +31,7 @@ class Presentation:
     local_contrast: float = uniform(0.3, 1.3)  # at some v
     edge_enhancement: float = uniform(0.1, 1.7)  # at some pixels
     darkest: float = uniform(0.1, 2.0)  # percentile of the dog that is shown black
-    brightest: float = uniform(96.5, 99.9)  # and white
+    brightest: float = uniform(94.5, 99.7)  # and white
     overexposed: float = sometimes(0.05, 2.0, 14.0)  # percent of the dog that is black beyond these
     gamma: float = normal(0.97, 0.2, 0.6, 1.7)
     s_curve: float = uniform(-0.15, 0.6)

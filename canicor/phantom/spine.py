@@ -48,7 +48,7 @@ class Spine:
     lumbar_bend: float = uniform(-0.005, 0.03)
     body_height: float = normal(0.66, 0.06, 0.5, 0.8)
     reading_height: float = uniform(0.1, 0.5)  # of E and F above the bodies' ventral corners
-    body_depth: float = uniform(0.35, 0.95)
+    body_depth: float = uniform(0.3, 0.8)
     disc: float = uniform(0.06, 0.13)
     endplates: float = uniform(0.15, 0.7)  # what the ends' compact rims add, as a share of the body's depth
     canal: float = uniform(0.26, 0.38)  # its height
