@@ -40,7 +40,7 @@ Pictures = NDArray[np.uint8]
 
 
 def bundles(names: list[str]) -> Iterator[Bundle]:
-    repository = ModelRepository(Settings().models)
+    repository = ModelRepository.of(Settings())
     for one in names or repository.names():
         name, _, version = one.partition("/")
         version = version or repository.aliases(name).aliases.get(Alias.PRODUCTION, "")

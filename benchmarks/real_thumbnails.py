@@ -25,7 +25,7 @@ RESAMPLES = 2000
 
 
 def bundle(name: str, version: str) -> Bundle:
-    repository = ModelRepository(Settings().models)
+    repository = ModelRepository.of(Settings())
     version = version or repository.aliases(name).aliases.get(Alias.PRODUCTION, "")
     if not version:
         sys.exit(f"There is no {name} in production: `canicor demo` makes one.")

@@ -32,7 +32,7 @@ ROWS, COLUMNS = 2000, 2500
 
 
 def bundles(names: list[str]) -> list[Bundle]:
-    repository = ModelRepository(Settings().models)
+    repository = ModelRepository.of(Settings())
     found = []
     for one in names or repository.names():
         name, _, version = one.partition("/")

@@ -1,13 +1,16 @@
 """The model repository: where bundles lie, how they are written and read whole, which of them is in production.
 
 Layout: `NAME/VERSION/` for a bundle (`canicor.bundle`), and `NAME/aliases.json`. A version exists once its
-`bundle.json` does, which is written last. Versions are whole numbers, counted up by `push`.
+`bundle.json` does, which is written last. Versions are whole numbers, counted up from 1 by `push`; version 0 of a
+model is the one that ships with Canicor.
 """
 
 import hashlib
 import re
 from collections.abc import Container, Mapping
 from enum import StrEnum
+from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,7 +26,14 @@ from canicor.bundle import (
     Predictions,
 )
 from canicor.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
-from canicor.store import Store
+from canicor.settings import Settings
+from canicor.store import Store, file_url
+
+SHIPPED_VERSION = "0"
+"""Of the models that come with the package."""
+
+SHIPPED = Path(__file__).parent / "shipped_models"
+"""Where they lie: `NAME/0/`."""
 
 ALIASES_FILE = "aliases.json"
 
@@ -53,22 +63,32 @@ class ModelRepository:
 
     Args:
         url: As `canicor.store.Store` takes it.
+        shipped: Whether the models that come with the package are there too, as version 0, which is in production
+            until another one is.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, shipped: bool = False) -> None:
         self._store = Store(url)
+        self._shipped = Store(file_url(SHIPPED)) if shipped else None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The repository that the settings name."""
+        return cls(settings.models, shipped=settings.shipped_model)
 
     def names(self) -> list[str]:
         """Returns the names of the models, sorted."""
-        return [name for name in self._store.folders() if _NAME.fullmatch(name)]
+        folders = {folder for store in (self._store, self._shipped) if store for folder in store.folders()}
+        return sorted(name for name in folders if _NAME.fullmatch(name))
 
     def versions(self, name: str) -> list[str]:
         """Returns the versions of a model, oldest first."""
-        folders = (folder for folder in self._store.folders(_checked(name)) if folder.isdecimal())
-        return sorted((v for v in folders if self._store.exists(f"{name}/{v}/{INFO_FILE}")), key=int)
+        folders = {folder for folder in self._store.folders(_checked(name)) if folder.isdecimal()}
+        folders.add(SHIPPED_VERSION)
+        return sorted((v for v in folders if self._of(v).exists(f"{name}/{v}/{INFO_FILE}")), key=int)
 
     def aliases(self, name: str) -> Aliases:
-        """Returns a model's aliases; none where none was ever set.
+        """Returns a model's aliases; where none was ever set, production is what ships, if anything does.
 
         Raises:
             DataLoss: `aliases.json` can't be read as such.
@@ -76,7 +96,8 @@ class ModelRepository:
         try:
             return Aliases.model_validate_json(self._store.get(f"{_checked(name)}/{ALIASES_FILE}"))
         except NotFound:
-            return Aliases()
+            ships = self._shipped and self._shipped.exists(f"{name}/{SHIPPED_VERSION}/{INFO_FILE}")
+            return Aliases(aliases={Alias.PRODUCTION: SHIPPED_VERSION} if ships else {})
         except ValidationError as error:
             raise DataLoss(f"{name}/{ALIASES_FILE} is not valid.", reason="BAD_ALIASES") from error
 
@@ -92,20 +113,20 @@ class ModelRepository:
             NotFound: There is no such version.
             DataLoss: `bundle.json` is not valid, a file is missing, or a checksum is off.
         """
-        folder = f"{_checked(name)}/{version}"
+        folder, store = f"{_checked(name)}/{version}", self._of(version)
         try:
-            info = BundleInfo.model_validate_json(self._store.get(f"{folder}/{INFO_FILE}"))
+            info = BundleInfo.model_validate_json(store.get(f"{folder}/{INFO_FILE}"))
         except NotFound as error:
             raise NotFound(f"There is no model {folder} in the repository.", reason="NO_SUCH_MODEL") from error
         except ValidationError as error:
             raise DataLoss(f"{folder}/{INFO_FILE} is not valid.", reason="BAD_BUNDLE") from error
-        model, card = (self._read_checked(folder, file, info) for file in (MODEL_FILE, CARD_FILE))
+        model, card = (_read_checked(store, folder, file, info) for file in (MODEL_FILE, CARD_FILE))
         others = {
-            file: self._read_checked(folder, file, info)
+            file: _read_checked(store, folder, file, info)
             for file in (INT8_FILE, FP16_FILE)
             if file in info.files and file in variants
         }
-        return Bundle(name, version, info, model, card.decode(), others, self._predictions(folder, info))
+        return Bundle(name, version, info, model, card.decode(), others, _predictions(store, folder, info))
 
     def push(
         self,
@@ -188,23 +209,29 @@ class ModelRepository:
             else:
                 return str(version)
 
-    def _predictions(self, folder: str, info: BundleInfo) -> Predictions | None:
-        if PREDICTIONS_FILE not in info.files:
-            return None
-        content = self._read_checked(folder, PREDICTIONS_FILE, info)
-        try:
-            return Predictions.from_bytes(content, info)
-        except ValueError as error:
-            raise DataLoss(f"{folder}/{PREDICTIONS_FILE} is not valid.", reason="BAD_BUNDLE") from error
+    def _of(self, version: str) -> Store:
+        """Where a version lies."""
+        return self._shipped if self._shipped and version == SHIPPED_VERSION else self._store
 
-    def _read_checked(self, folder: str, file: str, info: BundleInfo) -> bytes:
-        try:
-            content = self._store.get(f"{folder}/{file}")
-        except NotFound as error:
-            raise DataLoss(f"{folder}/{file} is missing.", reason="BAD_BUNDLE") from error
-        if _sha256(content) != info.files.get(file):
-            raise DataLoss(f"{folder}/{file} does not match its checksum.", reason="CHECKSUM")
-        return content
+
+def _predictions(store: Store, folder: str, info: BundleInfo) -> Predictions | None:
+    if PREDICTIONS_FILE not in info.files:
+        return None
+    content = _read_checked(store, folder, PREDICTIONS_FILE, info)
+    try:
+        return Predictions.from_bytes(content, info)
+    except ValueError as error:
+        raise DataLoss(f"{folder}/{PREDICTIONS_FILE} is not valid.", reason="BAD_BUNDLE") from error
+
+
+def _read_checked(store: Store, folder: str, file: str, info: BundleInfo) -> bytes:
+    try:
+        content = store.get(f"{folder}/{file}")
+    except NotFound as error:
+        raise DataLoss(f"{folder}/{file} is missing.", reason="BAD_BUNDLE") from error
+    if _sha256(content) != info.files.get(file):
+        raise DataLoss(f"{folder}/{file} does not match its checksum.", reason="CHECKSUM")
+    return content
 
 
 def _checked(name: str) -> str:

@@ -26,6 +26,11 @@ class Settings(BaseSettings):
     home: Path = Field(Path("~/.canicor"), description="Folder of everything that has no place of its own.")
     store_url: str = Field("", description="Object store for images. Empty: HOME/store.")
     model_repository: str = Field("", description="Object store for model bundles. Empty: HOME/models.")
+    shipped_model: bool = Field(
+        True,
+        description="Let the model that ships with Canicor, trained on phantoms, answer until one of its name is "
+        "put into production.",
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -34,9 +34,16 @@ def free_port() -> int:
 
 
 class Server:
-    """One `canicor serve NAME` on free ports below `home`."""
+    """One `canicor serve NAME` on free ports below `home`, run by the tests' own Python or another."""
 
-    def __init__(self, name: str, home: Path, environment: dict[str, str], client: dict[str, object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        home: Path,
+        environment: dict[str, str],
+        client: dict[str, object],
+        python: str | Path = sys.executable,
+    ) -> None:
         self.name = name
         self.home = home
         self.address = f"127.0.0.1:{free_port()}"
@@ -45,18 +52,22 @@ class Server:
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CANICOR_")},
             "CANICOR_HOME": str(home),
+            # Tests serve models of their own.
+            "CANICOR_SHIPPED_MODEL": "false",
             f"CANICOR_{name.upper()}_LISTEN": self.address,
             f"CANICOR_{name.upper()}_METRICS_LISTEN": self.metrics_address,
             **environment,
         }
+        self._python = python
         self._client = {"tls": "tls_ca" in client, **client}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "canicor.cli", "serve", self.name]
-            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+            command = [self._python, "-m", "canicor.cli", "serve", self.name]
+            # Elsewhere, so that what is imported is what is installed.
+            self.process = subprocess.Popen(command, env=self._environment, cwd=self.home, stdout=log, stderr=log)
         self._wait_until_serving()
         return self
 

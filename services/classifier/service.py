@@ -72,7 +72,7 @@ class ClassifierService:
 
     def __init__(self, settings: ClassifierSettings) -> None:
         self._settings = settings
-        repository = ModelRepository(settings.models)
+        repository = ModelRepository.of(settings)
         loading = Loading(settings.chosen_engines, settings.worker_count, settings.slowest_inference)
         self._models = Models(repository, settings.default_model, settings.second_model, loading)
         self._scheduler = Scheduler(settings.worker_count, settings.max_waiting, settings.max_waiting_bytes)

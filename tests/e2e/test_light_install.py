@@ -1,11 +1,18 @@
-"""What a plain `pip install .` brings: the client, and nothing heavy."""
+"""What a plain `pip install .` brings: the client, and nothing heavy; and what `[classifier]` adds."""
 
+import json
+import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from canicor import phantom
+from canicor.vhs import HEART_SIZES
+from tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +48,25 @@ def test_command_says_which_extra_is_missing(python: Path) -> None:
     assert done.returncode == 1
     assert "canicor[" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_classifier_answers_with_the_shipped_model(python: Path, tmp_path: Path) -> None:
+    # The last test that uses the environment: the plain installation is no longer plain.
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[classifier]"], check=True)
+    picture = tmp_path / "thorax.png"
+    Image.fromarray(phantom.draw(77, 0).pixels).save(picture)
+    server = Server("classifier", tmp_path / "home", {"CANICOR_SHIPPED_MODEL": "true"}, {}, python)
+    environment = {**os.environ, "CANICOR_HOME": str(server.home), "CANICOR_CLASSIFIER_ADDRESS": server.address}
+    try:
+        server.start()
+        command = [python.with_name("canicor"), "classify", "--json", picture]
+        done = subprocess.run(command, env=environment, cwd="/", capture_output=True, check=True)
+    finally:
+        server.stop()
+    said = json.loads(done.stdout)
+    assert said["version"] == "0"
+    assert said["class"] in HEART_SIZES
+    assert any("phantom" in notice for notice in said["notices"])
 
 
 def test_classifier_does_not_import_torch() -> None:

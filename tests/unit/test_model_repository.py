@@ -18,6 +18,30 @@ def repository(tmp_path: Path) -> ModelRepository:
     return ModelRepository(file_url(tmp_path))
 
 
+def test_the_shipped_model_is_in_production_until_another_is(tmp_path: Path) -> None:
+    repository = ModelRepository(file_url(tmp_path), shipped=True)
+    (name,) = repository.names()
+    assert repository.versions(name) == ["0"]
+    assert repository.aliases(name).aliases == {Alias.PRODUCTION: "0"}
+    shipped = repository.read(name, "0")
+    assert shipped.info.training_origins == ("phantom",)
+    assert shipped.predictions is not None
+
+    toy_models.push(repository, name=name)
+
+    assert repository.versions(name) == ["0", "1"]
+    assert repository.aliases(name).aliases == {Alias.PRODUCTION: "1"}
+    assert repository.roll_back(name) == "0"
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+def test_no_model_ships_into_a_repository_that_does_not_want_it(repository: ModelRepository) -> None:
+    assert repository.names() == []
+    assert repository.aliases("vhs-keypoints").aliases == {}
+    with pytest.raises(NotFound):
+        repository.read("vhs-keypoints", "0")
+
+
 def test_reads_what_was_pushed(repository: ModelRepository) -> None:
     version = repository.push("heart", info(vhs_sigma=0.31), b"graph", "# Card\n")
 
