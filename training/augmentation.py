@@ -36,6 +36,19 @@ class Strength:
     noise: float = 8.0
     blur: float = 1.2
 
+    def times(self, factor: float) -> "Strength":
+        """Returns changes that go this many times as far; at 0 there are none."""
+        return Strength(
+            rotation=factor * self.rotation,
+            scale=self.scale**factor,
+            shift=factor * self.shift,
+            gamma=self.gamma**factor,
+            contrast=factor * self.contrast,
+            brightness=factor * self.brightness,
+            noise=factor * self.noise,
+            blur=factor * self.blur,
+        )
+
 
 _BLUR_REACH = 3
 

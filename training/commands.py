@@ -2,8 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from canicor import store
@@ -21,9 +18,10 @@ from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import Settings
 from canicor.vhs import HeartSize
+from training.command_line import checkpoint_folder, manifest_url, progress_bars
 
 if TYPE_CHECKING:
-    from training import dataset, run
+    from training import run
 
 # A vertebra then spans about 7 pixels.
 _SIZE = 192
@@ -33,6 +31,9 @@ app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_he
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images. [default: by kind]")]
+_LearningRate = Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="At its highest. [default: 0.003]")]
+_BatchSize = Annotated[int | None, typer.Option(min=4, help="Images a step. [default: 16]")]
+_AugmentationStrength = Annotated[float, typer.Option(min=0.0, max=3.0, help="As a factor; 0 for none.")]
 _Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")]
 _Size = Annotated[int, typer.Option(help="Width of the model's input in pixels, a multiple of 32.")]
 _NumberFormats = Annotated[
@@ -47,6 +48,9 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object ins
 def keypoints(
     manifest: _Manifest,
     epochs: _Epochs = None,
+    learning_rate: _LearningRate = None,
+    batch_size: _BatchSize = None,
+    augmentation_strength: _AugmentationStrength = 1.0,
     seed: _Seed = 0,
     size: _Size = _SIZE,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
@@ -56,11 +60,12 @@ def keypoints(
     as_json: _AsJson = False,
 ) -> None:
     """Train a key-point model on a manifest, test, export and push it."""
-    from training.run import Plan, input_spec
+    from training.run import Plan, input_spec, recipe_for
 
-    plan = Plan(
-        ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or (), checkpoints=_checkpoints()
-    )
+    kind = ModelKind.KEYPOINTS
+    recipe = recipe_for(kind, epochs, learning_rate, batch_size, augmentation_strength)
+    formats = number_format or ()
+    plan = Plan(kind, name, input_spec(size), recipe, seed, formats, checkpoints=checkpoint_folder())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
@@ -73,6 +78,9 @@ def classifier(
     pretrained: Annotated[bool, typer.Option(help="Begin with ImageNet's weights, from the network.")] = False,
     stretch: Annotated[bool, typer.Option(help="To a square, as the study did, instead of padding.")] = False,
     epochs: _Epochs = None,
+    learning_rate: _LearningRate = None,
+    batch_size: _BatchSize = None,
+    augmentation_strength: _AugmentationStrength = 1.0,
     seed: _Seed = 0,
     size: _Size = _SIZE,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
@@ -82,20 +90,18 @@ def classifier(
     as_json: _AsJson = False,
 ) -> None:
     """Train a class model on a manifest, test, export and push it."""
-    from training.run import Plan, input_spec
+    from training.run import Plan, input_spec, recipe_for
 
+    kind = ModelKind.CLASSIFIER
+    recipe = recipe_for(kind, epochs, learning_rate, batch_size, augmentation_strength)
     backbone = None
     if model:
         from training.zoo import Backbone
 
         backbone = Backbone(model, hidden_layers, dropout, pretrained)
     spec = input_spec(size, square=stretch)
-    plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone, _checkpoints())
+    plan = Plan(kind, name, spec, recipe, seed, number_format or (), backbone, dropout, checkpoint_folder())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
-
-
-def _checkpoints() -> Path:
-    return Settings().home_folder / "training"
 
 
 def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
@@ -106,8 +112,8 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     repository = ModelRepository(Settings().models)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
-    with _progress() as progress:
-        candidate = train(read(store.read(_url(manifest))), plan, progress)
+    with progress_bars() as progress:
+        candidate = train(read(store.read(manifest_url(manifest))), plan, progress)
         version = release.push(candidate, repository, progress, force) if push else None
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
@@ -132,7 +138,7 @@ def import_(
     from training import layouts
     from training.checks import refuse
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         found = layouts.read(source, partial(progress, "Reading images"))
     console = Console(stderr=True)
     if not leave_out_bad:
@@ -161,13 +167,13 @@ def compare(
     from training.comparison import Answers, compare
     from training.dataset import Images, counting
 
-    rows = read(store.read(_url(manifest)))
+    rows = read(store.read(manifest_url(manifest)))
     rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
     refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
     repository = ModelRepository(Settings().models)
     bundles = [_bundle(repository, name) for name in (model, other)]
     answers = []
-    with _progress() as progress:
+    with progress_bars() as progress:
         for bundle in bundles:
             loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
             images = Images.load(rows, bundle.info.input, loaded)
@@ -187,10 +193,6 @@ def compare(
     console.print(f"McNemar's exact test: p = {found.p:.3g}")
     if not unseen:
         console.print("These are not the test images of both: one may have been trained on some.")
-
-
-def _url(manifest: str) -> str:
-    return manifest if "://" in manifest else store.file_url(Path(manifest))
 
 
 def _bundle(repository: ModelRepository, reference: str) -> Bundle:
@@ -235,20 +237,6 @@ def list_() -> None:
                 _figure(info, "vhs_mae"),
             )
     Console().print(table)
-
-
-@contextmanager
-def _progress() -> Iterator["dataset.Progress"]:
-    """Shows bars on stderr, one for each thing that is being done; stdout stays free for the answer."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-
-        def show(what: str, done: int, total: int) -> None:
-            unfinished = [task.id for task in bars.tasks if not task.finished]
-            bar = unfinished[-1] if unfinished else bars.add_task(what)
-            bars.update(bar, description=what, completed=done, total=total)
-
-        yield show
 
 
 def _summary(info: BundleInfo) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from canicor.model_input import ResizeRule
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting
+from training.augmentation import Strength
 from training.checkpoint import Checkpoint
 from training.checks import refuse
 from training.dataset import SPLITS, Dataset, Progress, counting, split
@@ -79,29 +80,55 @@ class Plan:
         kind: Of model.
         name: As it will be pushed.
         spec: The input.
+        recipe: How it is fitted.
         seed: The same seed, rows and machine give the same model.
-        epochs: `EPOCHS` where None.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
+        dropout: Before the head of the own small one.
         checkpoints: The folder from which a run that was stopped goes on; None where it can't.
     """
 
     kind: ModelKind
     name: str
     spec: InputSpec
+    recipe: fitting.Recipe
     seed: int = 0
-    epochs: int | None = None
     formats: Sequence[NumberFormat] = ()
     backbone: "Backbone | None" = None
+    dropout: float = 0.2
     checkpoints: Path | None = None
 
-    def checkpoint(self, rows: Sequence[Row], recipe: fitting.Recipe) -> Checkpoint | None:
+    def checkpoint(self, rows: Sequence[Row]) -> Checkpoint | None:
         """Returns where a run on these rows stands."""
         if self.checkpoints is None:
             return None
-        made_by = repr((digest(rows), replace(self, checkpoints=None), recipe, torch.__version__))
+        made_by = repr((digest(rows), replace(self, checkpoints=None), torch.__version__))
         run = hashlib.sha256(made_by.encode()).hexdigest()
         return Checkpoint(self.checkpoints / f"{self.name}-{run[:12]}.pt", run)
+
+
+def recipe_for(
+    kind: ModelKind,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    augmentation_strength: float = 1.0,
+) -> fitting.Recipe:
+    """Returns how a kind of model is fitted, by default where nothing is said.
+
+    Args:
+        kind: Of model.
+        epochs: `EPOCHS` where None.
+        learning_rate: As in `Recipe`.
+        batch_size: As in `Recipe`.
+        augmentation_strength: How many times as far as by default the augmentation goes.
+    """
+    usual = fitting.Recipe(epochs or EPOCHS[kind], strength=Strength().times(augmentation_strength))
+    return replace(
+        usual,
+        learning_rate=learning_rate or usual.learning_rate,
+        batch_size=batch_size or usual.batch_size,
+    )
 
 
 def input_spec(width: int, *, square: bool = False) -> InputSpec:
@@ -132,7 +159,6 @@ class _Material:
     plan: Plan
     dataset: Dataset
     impostors: Impostors
-    recipe: fitting.Recipe
     checkpoint: Checkpoint | None
 
 
@@ -147,13 +173,20 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     Raises:
         CanicorError: The rows or an image are not fit to train on, or a model does not survive its export.
     """
+    dataset = load(rows, plan, progress)
+    material = _Material(plan, dataset, _impostors(plan, progress), plan.checkpoint(dataset.train.rows))
+    return _TRAINERS[plan.kind](material, progress)
+
+
+def load(rows: Sequence[Row], plan: Plan, progress: Progress) -> Dataset:
+    """Splits a manifest's rows and loads their images, as far as the plan's kind of model can learn from them.
+
+    Raises:
+        CanicorError: The rows or an image are not fit to train on.
+    """
     if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
-    dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
-    recipe = fitting.Recipe(plan.epochs or EPOCHS[plan.kind])
-    checkpoint = plan.checkpoint(dataset.train.rows, recipe)
-    material = _Material(plan, dataset, _impostors(plan, progress), recipe, checkpoint)
-    return _TRAINERS[plan.kind](material, progress)
+    return Dataset.load(split(rows, plan.seed), plan.spec, progress)
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -164,7 +197,7 @@ def _impostors(plan: Plan, progress: Progress) -> Impostors:
 def _train_key_points(material: _Material, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
     network = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
-    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
     points, peaks, distances, _ = evaluation.predict(served, dataset.validation.pixels)
     vhs = dataset.validation.vhs_of(points)
@@ -194,10 +227,10 @@ def _train_key_points(material: _Material, progress: Progress) -> Candidate:
 
 def _train_classes(material: _Material, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
-    network = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
+    network = _fit(material, partial(class_network, plan), fitting.class_loss, progress)
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
-    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedClasses(network, temperature, distance).eval()
     probabilities, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     sizes = [HEART_SIZES[index] for index in probabilities.argmax(axis=1)]
@@ -226,7 +259,7 @@ def _fit(
     loss_of: fitting.Loss[fitting.Network],
     progress: Progress,
 ) -> fitting.Network:
-    plan, recipe = material.plan, material.recipe
+    plan, recipe = material.plan, material.plan.recipe
 
     def epoch_done(epoch: int, loss: float) -> None:
         progress(f"Fitting {plan.kind}, loss {loss:.3f}", epoch, recipe.epochs)
@@ -235,8 +268,11 @@ def _fit(
     return fitting.fit(build, loss_of, train, recipe, plan.seed, epoch_done, material.checkpoint)
 
 
-def _class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
-    return plan.backbone.build(plan.spec.height, plan.spec.width) if plan.backbone else ClassNetwork()
+def class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
+    """Returns a new network of a class model."""
+    if plan.backbone:
+        return plan.backbone.build(plan.spec.height, plan.spec.width)
+    return ClassNetwork(plan.dropout)
 
 
 _TRAINERS = {ModelKind.KEYPOINTS: _train_key_points, ModelKind.CLASSIFIER: _train_classes}

@@ -89,3 +89,10 @@ def test_the_same_generator_gives_the_same_images() -> None:
     other, _ = augment(blobs(POINTS), POINTS.expand(6, 6, 2), Strength(), Generator().manual_seed(7))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+def test_strength_grows_and_shrinks_as_a_whole() -> None:
+    assert Strength().times(1) == Strength()
+    assert Strength().times(0) == STILL
+    twice = Strength().times(2)
+    assert (twice.rotation, twice.scale, twice.noise) == pytest.approx((24, 1.6**2, 16))
