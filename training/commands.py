@@ -19,6 +19,7 @@ from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import Settings
 from canicor.vhs import HeartSize
 from training.command_line import checkpoint_folder, manifest_url, progress_bars
+from training.tuning.command import tune
 
 if TYPE_CHECKING:
     from training import run
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SIZE = 192
 
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
+app.command()(tune)
 
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
