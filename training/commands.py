@@ -24,20 +24,18 @@ from training.tuning.command import tune
 if TYPE_CHECKING:
     from training import run
 
-# A vertebra then spans about 7 pixels.
-_SIZE = 192
-
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
 app.command()(tune)
 
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
-_Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images. [default: by kind]")]
-_LearningRate = Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="At its highest. [default: 0.003]")]
-_BatchSize = Annotated[int | None, typer.Option(min=4, help="Images a step. [default: 16]")]
-_AugmentationStrength = Annotated[float, typer.Option(min=0.0, max=3.0, help="As a factor; 0 for none.")]
+_Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
+_LearningRate = Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="The highest.")]
+_BatchSize = Annotated[int | None, typer.Option(min=4, help="Images a step.")]
+_AugmentationStrength = Annotated[float | None, typer.Option(min=0.0, max=3.0, help="As a factor; 0 for none.")]
+_Preset = Annotated[str, typer.Option(help="standard, smoke, notebook (the study's) or modern.")]
 _Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")]
-_Size = Annotated[int, typer.Option(help="Width of the model's input in pixels, a multiple of 32.")]
+_SIZE_HELP = "Width of the model's input in pixels, a multiple of 32."
 _NumberFormats = Annotated[
     list[NumberFormat] | None, typer.Option(help="Also make the model in this format, and keep it if no worse.")
 ]
@@ -52,9 +50,10 @@ def keypoints(
     epochs: _Epochs = None,
     learning_rate: _LearningRate = None,
     batch_size: _BatchSize = None,
-    augmentation_strength: _AugmentationStrength = 1.0,
+    augmentation_strength: _AugmentationStrength = None,
     seed: _Seed = 0,
-    size: _Size = _SIZE,
+    # A vertebra then spans about 7 pixels.
+    size: Annotated[int, typer.Option(help=_SIZE_HELP)] = 192,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
     number_format: _NumberFormats = None,
     push: _Push = True,
@@ -62,47 +61,86 @@ def keypoints(
     as_json: _AsJson = False,
 ) -> None:
     """Train a key-point model on a manifest, test, export and push it."""
-    from training.run import Plan, input_spec, recipe_for
+    from training.fitting import Recipe
+    from training.run import KEY_POINT_EPOCHS, Plan, input_spec
 
-    kind = ModelKind.KEYPOINTS
-    recipe = recipe_for(kind, epochs, learning_rate, batch_size, augmentation_strength)
+    recipe = Recipe(KEY_POINT_EPOCHS).tuned(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        augmentation_strength=augmentation_strength,
+    )
     formats = number_format or ()
-    plan = Plan(kind, name, input_spec(size), recipe, seed, formats, checkpoints=checkpoint_folder())
+    plan = Plan(
+        ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, formats, checkpoints=checkpoint_folder()
+    )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
 @app.command()
 def classifier(
     manifest: _Manifest,
-    model: Annotated[str, typer.Option(help="A backbone of the zoo. [default: the project's own small one]")] = "",
-    hidden_layers: Annotated[int, typer.Option(min=0, help="Before the last: the study had 7.")] = 0,
-    dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Before the head; in the study 0.5.")] = 0.2,
-    pretrained: Annotated[bool, typer.Option(help="Begin with ImageNet's weights, from the network.")] = False,
-    stretch: Annotated[bool, typer.Option(help="To a square, as the study did, instead of padding.")] = False,
+    preset: _Preset = "standard",
+    model: Annotated[str | None, typer.Option(help="A backbone of the zoo; empty for the small one.")] = None,
+    hidden_layers: Annotated[int | None, typer.Option(min=0, help="Before the last: the study had 7.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(min=0.0, max=0.9, help="Before the head; in the study 0.5.")
+    ] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option("--pretrained/--no-pretrained", help="Begin with ImageNet's weights, from the network."),
+    ] = None,
+    frozen: Annotated[
+        bool | None,
+        typer.Option("--frozen/--no-frozen", help="Train the last three stages alone, as the study did."),
+    ] = None,
+    stretch: Annotated[
+        bool | None,
+        typer.Option("--stretch/--no-stretch", help="To a square, as the study did, instead of padding."),
+    ] = None,
     epochs: _Epochs = None,
     learning_rate: _LearningRate = None,
     batch_size: _BatchSize = None,
-    augmentation_strength: _AugmentationStrength = 1.0,
+    augmentation_strength: _AugmentationStrength = None,
     seed: _Seed = 0,
-    size: _Size = _SIZE,
+    size: Annotated[int | None, typer.Option(help=_SIZE_HELP)] = None,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
     number_format: _NumberFormats = None,
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
-    """Train a class model on a manifest, test, export and push it."""
-    from training.run import Plan, input_spec, recipe_for
+    """Train a class model on a manifest, test, export and push it.
 
-    kind = ModelKind.CLASSIFIER
-    recipe = recipe_for(kind, epochs, learning_rate, batch_size, augmentation_strength)
-    backbone = None
-    if model:
-        from training.zoo import Backbone
+    What isn't given is as the preset has it.
+    """
+    from training import presets
+    from training.run import Plan
 
-        backbone = Backbone(model, hidden_layers, dropout, pretrained)
-    spec = input_spec(size, square=stretch)
-    plan = Plan(kind, name, spec, recipe, seed, number_format or (), backbone, dropout, checkpoint_folder())
+    chosen = presets.preset(preset).changed(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        augmentation_strength=augmentation_strength,
+        model=model,
+        hidden_layers=hidden_layers,
+        dropout=dropout,
+        pretrained=pretrained,
+        frozen=frozen,
+        size=size,
+        stretch=stretch,
+    )
+    plan = Plan(
+        ModelKind.CLASSIFIER,
+        name,
+        chosen.spec,
+        chosen.recipe,
+        seed,
+        number_format or (),
+        chosen.backbone,
+        chosen.dropout,
+        checkpoint_folder(),
+    )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 

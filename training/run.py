@@ -19,7 +19,6 @@ from canicor.model_input import ResizeRule
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training import calibration, evaluation, export, fitting
-from training.augmentation import Strength
 from training.checkpoint import Checkpoint
 from training.checks import refuse
 from training.dataset import SPLITS, Dataset, Progress, counting, split
@@ -33,8 +32,8 @@ from training.served import Served, ServedClasses, ServedKeyPoints
 if TYPE_CHECKING:
     from training.zoo import Backbone, ZooNetwork
 
-EPOCHS = {ModelKind.KEYPOINTS: 20, ModelKind.CLASSIFIER: 30}
-"""By default: about two minutes each for 900 images on two cores."""
+KEY_POINT_EPOCHS = 20
+"""About two minutes for 900 images on two cores."""
 
 _SMALLEST_SIZE = 64
 
@@ -80,7 +79,7 @@ class Plan:
         kind: Of model.
         name: As it will be pushed.
         spec: The input.
-        recipe: How it is fitted.
+        recipe: Of the fitting.
         seed: The same seed, rows and machine give the same model.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
@@ -105,30 +104,6 @@ class Plan:
         made_by = repr((digest(rows), replace(self, checkpoints=None), torch.__version__))
         run = hashlib.sha256(made_by.encode()).hexdigest()
         return Checkpoint(self.checkpoints / f"{self.name}-{run[:12]}.pt", run)
-
-
-def recipe_for(
-    kind: ModelKind,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    batch_size: int | None = None,
-    augmentation_strength: float = 1.0,
-) -> fitting.Recipe:
-    """Returns how a kind of model is fitted, by default where nothing is said.
-
-    Args:
-        kind: Of model.
-        epochs: `EPOCHS` where None.
-        learning_rate: As in `Recipe`.
-        batch_size: As in `Recipe`.
-        augmentation_strength: How many times as far as by default the augmentation goes.
-    """
-    usual = fitting.Recipe(epochs or EPOCHS[kind], strength=Strength().times(augmentation_strength))
-    return replace(
-        usual,
-        learning_rate=learning_rate or usual.learning_rate,
-        batch_size=batch_size or usual.batch_size,
-    )
 
 
 def input_spec(width: int, *, square: bool = False) -> InputSpec:

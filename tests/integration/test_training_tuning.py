@@ -218,7 +218,8 @@ def test_the_report_holds_all_it_needs(alone: dict[str, Any]) -> None:
 
 
 def test_a_class_model_is_tuned_with_dropout_and_goes_on(manifest: Path, home: Path) -> None:
-    arguments = ["tune", manifest, "--kind", "classifier", *SMALL, "--study", "wards", "--seed", "3"]
+    model = ("--kind", "classifier", "--preset", "modern", "--no-stretch")
+    arguments = ["tune", manifest, *model, *SMALL, "--seed", "3", "--study", "wards"]
     first = told_of(*arguments, "--trials", "1")
     assert set(first["parameters"]) == {
         "epochs",
@@ -232,9 +233,10 @@ def test_a_class_model_is_tuned_with_dropout_and_goes_on(manifest: Path, home: P
     told_of(*arguments, "--trials", "2")
     storage = f"sqlite:///{home / 'training' / 'tuning.db'}"
     went_on = trials_of(storage, "wards")
-    told_of(*arguments[:-3], "afresh", *arguments[-2:], "--trials", "2")
-    afresh = trials_of(storage, "afresh")
-    assert [(one.params, one.value) for one in went_on] == [(one.params, one.value) for one in afresh]
+    afresh = told_of(*arguments[:-1], "afresh", "--trials", "2")
+    assert "accuracy" in told_of(*shlex.split(afresh["command"])[2:], "--no-push")["metrics"]
+    at_once = trials_of(storage, "afresh")
+    assert [(one.params, one.value) for one in went_on] == [(one.params, one.value) for one in at_once]
     result = CliRunner().invoke(app, [*map(str, arguments), "--trials", "2"])
     assert "log loss on the validation split" in result.stdout
     # Neither another dataset's figures nor another size's mix with these.
@@ -296,8 +298,10 @@ def test_bad_options_are_told_in_a_sentence(manifest: Path, options: tuple[str, 
 def test_bad_input_is_one_error_and_leaves_nothing(manifest: Path, home: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         told_of("tune", tmp_path / "none.parquet", "--kind", "keypoints")
-    with pytest.raises(InvalidArgument, match="are of a class model: give --kind classifier"):
+    with pytest.raises(InvalidArgument, match="--model is an option of class models: give --kind classifier"):
         told_of("tune", manifest, "--kind", "keypoints", "--model", "resnet50")
+    with pytest.raises(InvalidArgument, match="no preset 'none'"):
+        told_of("tune", manifest, "--kind", "classifier", "--preset", "none")
     with pytest.raises(InvalidArgument, match="no backbone 'resnet5'"):
         told_of("tune", manifest, "--kind", "classifier", "--model", "resnet5")
     with pytest.raises(InvalidArgument, match=r"'\.\./wards' is no name of a study"):

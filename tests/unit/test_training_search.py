@@ -1,5 +1,6 @@
 """What a trial may choose, what becomes of a choice that can't be learnt with, and what is told of all of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from canicor.bundle import ModelKind
 from canicor.errors import InvalidArgument
 from tests.unit.test_training_evaluation import images as labelled
 from tests.unit.test_training_fitting import bright_corners
-from training.run import Plan, input_spec, recipe_for
+from training.augmentation import Strength
+from training.fitting import Augmentation, Recipe
+from training.run import Plan, input_spec
 from training.tuning.cluster import require_reach
 from training.tuning.report import write_report
 from training.tuning.search import LOWER, UPPER, Objective, Search, parameters
@@ -23,11 +26,11 @@ HEAD = {"dropout": 0.15000000000000002, "hidden_layers": 2}
 
 
 def search(kind: ModelKind, backbone: Backbone | None = None, size: int = 64) -> Search:
-    return Search(Plan(kind, "", input_spec(size), recipe_for(kind), backbone=backbone), most_epochs=8)
+    return Search(Plan(kind, "", input_spec(size), Recipe(20), backbone=backbone), most_epochs=8)
 
 
 def test_a_choice_becomes_what_its_options_would() -> None:
-    recipe = recipe_for(ModelKind.KEYPOINTS, 4, 0.00123457, 8, 0.5)
+    recipe = Recipe(4, learning_rate=0.00123457, batch_size=8, strength=Strength().times(0.5))
     key_points = search(ModelKind.KEYPOINTS).suggest(FixedTrial(CHOSEN))
     assert key_points.recipe == recipe
     own = search(ModelKind.CLASSIFIER).suggest(FixedTrial(CHOSEN | HEAD))
@@ -41,6 +44,14 @@ def test_each_kind_chooses_what_it_has() -> None:
     trial = FixedTrial(CHOSEN | HEAD)
     search(ModelKind.CLASSIFIER).suggest(trial)
     assert parameters(trial) == CHOSEN | {"learning_rate": 0.00123457, "dropout": 0.15}
+
+
+def test_another_augmentation_has_no_strength_to_choose() -> None:
+    plan = search(ModelKind.CLASSIFIER).plan
+    randomly = replace(plan, recipe=replace(plan.recipe, augmentation=Augmentation.RAND_AUGMENT))
+    trial = FixedTrial(CHOSEN | HEAD)
+    Search(randomly, most_epochs=8).suggest(trial)
+    assert "augmentation_strength" not in trial.params
 
 
 def test_whatever_changes_the_figures_is_another_subject() -> None:

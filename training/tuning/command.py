@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shlex
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,13 +14,27 @@ from canicor.bundle import ModelKind
 from canicor.errors import InvalidArgument
 from training.command_line import checkpoint_folder, manifest_url, progress_bars
 
+if TYPE_CHECKING:
+    from training.tuning.search import Search
+
+# As `canicor train keypoints` has it.
+_KEY_POINT_SIZE = 192
+
 
 def tune(
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")],
     kind: Annotated[ModelKind, typer.Option(help="Of model.")],
-    model: Annotated[str, typer.Option(help="Of a classifier: a backbone of the zoo.")] = "",
-    pretrained: Annotated[bool, typer.Option(help="Begin with ImageNet's weights, from the network.")] = False,
-    stretch: Annotated[bool, typer.Option(help="To a square, as the study did, instead of padding.")] = False,
+    preset: Annotated[str | None, typer.Option(help="Of a class model: what trials do not choose.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of a class model: a backbone of the zoo.")] = None,
+    pretrained: Annotated[
+        bool | None, typer.Option("--pretrained/--no-pretrained", help="As `canicor train classifier`.")
+    ] = None,
+    frozen: Annotated[
+        bool | None, typer.Option("--frozen/--no-frozen", help="As `canicor train classifier`.")
+    ] = None,
+    stretch: Annotated[
+        bool | None, typer.Option("--stretch/--no-stretch", help="As `canicor train classifier`.")
+    ] = None,
     trials: Annotated[int, typer.Option(min=1, help="That are to be finished, by all workers together.")] = 30,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most. [default: twice as many as usual]")] = None,
     study: Annotated[str, typer.Option(help="Its name. [default: by what is tuned, so that it goes on]")] = "",
@@ -29,7 +43,7 @@ def tune(
     ] = "",
     ray: Annotated[bool, typer.Option("--ray", help="Spread trials over a cluster, RAY_ADDRESS.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights, augmentation, trials.")] = 0,
-    size: Annotated[int, typer.Option(help="Width of the model's input in pixels, a multiple of 32.")] = 192,
+    size: Annotated[int | None, typer.Option(help="Width of the model's input in pixels.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Look for the hyper-parameters that do best on the validation split.
@@ -37,23 +51,13 @@ def tune(
     The same command goes on where a study stopped, and beside others on the same --storage it shares their trials.
     """
     from canicor.manifest import read
-    from training.run import EPOCHS, Plan, input_spec, recipe_for
     from training.tuning.report import write_report
-    from training.tuning.search import FIGURES, LOWER, UPPER, Objective, Search, parameters
+    from training.tuning.search import FIGURES, LOWER, UPPER, Objective, parameters
     from training.tuning.study import SharedStudy
 
-    if kind is ModelKind.KEYPOINTS and (model or pretrained or stretch):
-        raise InvalidArgument(
-            "--model, --pretrained and --stretch are of a class model: give --kind classifier.",
-            reason="BAD_OPTION",
-        )
-    backbone = None
-    if model:
-        from training.zoo import Backbone
-
-        backbone = Backbone(model, pretrained=pretrained)
-    plan = Plan(kind, "", input_spec(size, square=stretch), recipe_for(kind), seed, backbone=backbone)
-    search = Search(plan, epochs or 2 * EPOCHS[kind])
+    options = {"preset": preset, "model": model, "pretrained": pretrained, "frozen": frozen, "stretch": stretch}
+    given = {name: one for name, one in options.items() if one is not None}
+    search = _search(kind, given, size, epochs, seed)
     rows = read(store.read(manifest_url(manifest)))
     subject = search.subject(rows)
     name = study or f"{kind}-{hashlib.sha256(repr(subject).encode()).hexdigest()[:8]}"
@@ -75,8 +79,9 @@ def tune(
     done = shared.outcome()
     best = done.best_trial
     chosen = parameters(best)
-    given = {"model": model, "pretrained": pretrained, "stretch": stretch, "size": size, "seed": seed}
-    command = _command("canicor", "train", kind, manifest, **given, **chosen)
+    command = _command(
+        "canicor", "train", kind, manifest, **given, size=search.plan.spec.width, seed=seed, **chosen
+    )
     report = folder / f"{name}.html"
     write_report(report, done, kind, subject, command)
     lower, upper = best.user_attrs[LOWER], best.user_attrs[UPPER]
@@ -95,12 +100,32 @@ def tune(
     typer.echo(command)
 
 
+def _search(kind: ModelKind, given: dict[str, Any], size: int | None, epochs: int | None, seed: int) -> "Search":
+    from training.fitting import Recipe
+    from training.presets import preset
+    from training.run import KEY_POINT_EPOCHS, Plan, input_spec
+    from training.tuning.search import Search
+
+    if kind is ModelKind.CLASSIFIER:
+        name = given.get("preset", "standard")
+        options = {option: one for option, one in given.items() if option != "preset"}
+        base = preset(name).changed(**options, size=size)
+        plan = Plan(kind, "", base.spec, base.recipe, seed, backbone=base.backbone, dropout=base.dropout)
+        return Search(plan, epochs or 2 * plan.recipe.epochs, name)
+    if given:
+        raise InvalidArgument(
+            f"--{next(iter(given))} is an option of class models: give --kind classifier.", reason="BAD_OPTION"
+        )
+    plan = Plan(kind, "", input_spec(size or _KEY_POINT_SIZE), Recipe(KEY_POINT_EPOCHS), seed)
+    return Search(plan, epochs or 2 * plan.recipe.epochs)
+
+
 def _command(*words: str, **options: Any) -> str:  # noqa: ANN401 - an option is of any type
-    """Returns a command line; options that are False or empty are left out."""
     line = list(words)
     for name, value in options.items():
-        if value is True:
-            line.append(f"--{name}")
-        elif value is not False and value != "":
-            line += [f"--{name.replace('_', '-')}", str(value)]
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            line.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            line += [f"--{option}", str(value)]
     return shlex.join(line)

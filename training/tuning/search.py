@@ -21,7 +21,7 @@ from canicor.vhs import DegenerateKeyPoints
 from training import calibration, evaluation, fitting
 from training.dataset import Images, Progress
 from training.network import KeyPointNetwork
-from training.run import Plan, class_network, load, recipe_for
+from training.run import Plan, class_network, load
 
 FIGURES = {ModelKind.KEYPOINTS: "VHS error", ModelKind.CLASSIFIER: "log loss"}
 """What is measured on the validation split: vertebrae, and nats at the temperature that a bundle would have."""
@@ -43,30 +43,33 @@ _MOST_HIDDEN_LAYERS = 7
 
 @dataclass(frozen=True)
 class Search:
-    """A kind of model, and how far its hyper-parameters may go.
+    """A model, and how far its hyper-parameters may go.
 
     Attributes:
-        plan: The model; its recipe is the default one.
+        plan: The model; what a trial does not choose is as it is here.
         most_epochs: Passes that a trial may make.
+        preset: The name of what the plan was made from; empty for key points.
     """
 
     plan: Plan
     most_epochs: int
+    preset: str = ""
 
     def suggest(self, trial: optuna.Trial) -> Plan:
         """Returns the plan of a trial; each parameter bears the name of an option of `canicor train`."""
         trial.suggest_int("epochs", math.ceil(self.most_epochs / 4), self.most_epochs)
         trial.suggest_float("learning_rate", *_LEARNING_RATES, log=True)
         trial.suggest_categorical("batch_size", _BATCH_SIZES)
-        trial.suggest_float("augmentation_strength", 0.0, _MOST_AUGMENTATION, step=0.05)
         plan = self.plan
+        if plan.recipe.augmentation is fitting.Augmentation.ANATOMICAL:
+            trial.suggest_float("augmentation_strength", 0.0, _MOST_AUGMENTATION, step=0.05)
         if plan.kind is ModelKind.CLASSIFIER:
             trial.suggest_float("dropout", 0.0, _MOST_DROPOUT, step=0.05)
             if plan.backbone:
                 trial.suggest_int("hidden_layers", 0, _MOST_HIDDEN_LAYERS)
         chosen = parameters(trial)
         head = {name: chosen.pop(name) for name in ("dropout", "hidden_layers") if name in chosen}
-        recipe = recipe_for(plan.kind, **chosen)
+        recipe = plan.recipe.tuned(**chosen)
         if plan.backbone:
             return replace(plan, recipe=recipe, backbone=replace(plan.backbone, **head))
         return replace(plan, recipe=recipe, **head)
@@ -77,8 +80,10 @@ class Search:
         return {
             "dataset": digest(rows),
             "kind": self.plan.kind.value,
+            "preset": self.preset,
             "model": backbone.name if backbone else "",
             "pretrained": backbone is not None and backbone.pretrained,
+            "frozen": backbone is not None and backbone.frozen,
             "size": spec.width,
             "resize": spec.resize.value,
             "seed": self.plan.seed,
