@@ -18,15 +18,17 @@ from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import Settings
 from canicor.vhs import HeartSize
-from training.command_line import checkpoint_folder, manifest_url, progress_bars
+from training.command_line import checkpoint_folder, manifest_url
+from training.experiments.commands import app as experiments
+from training.progress import bars
 from training.tuning.command import tune
 
 if TYPE_CHECKING:
     from training import run
 
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
+app.add_typer(experiments, name="experiment")
 app.command()(tune)
-
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
@@ -152,7 +154,7 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     repository = ModelRepository(Settings().models)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
-    with progress_bars() as progress:
+    with bars() as progress:
         candidate = train(read(store.read(manifest_url(manifest))), plan, progress)
         version = release.push(candidate, repository, progress, force) if push else None
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
@@ -178,7 +180,7 @@ def import_(
     from training import layouts
     from training.checks import refuse
 
-    with progress_bars() as progress:
+    with bars() as progress:
         found = layouts.read(source, partial(progress, "Reading images"))
     console = Console(stderr=True)
     if not leave_out_bad:
@@ -213,7 +215,7 @@ def compare(
     repository = ModelRepository(Settings().models)
     bundles = [_bundle(repository, name) for name in (model, other)]
     answers = []
-    with progress_bars() as progress:
+    with bars() as progress:
         for bundle in bundles:
             loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
             images = Images.load(rows, bundle.info.input, loaded)

@@ -238,7 +238,7 @@ def test_a_class_model_is_tuned_with_dropout_and_goes_on(manifest: Path, home: P
     at_once = trials_of(storage, "afresh")
     assert [(one.params, one.value) for one in went_on] == [(one.params, one.value) for one in at_once]
     result = CliRunner().invoke(app, [*map(str, arguments), "--trials", "2"])
-    assert "log loss on the validation split" in result.stdout
+    assert "log loss on the validation split, of phantom images" in result.stdout
     # Neither another dataset's figures nor another size's mix with these.
     with pytest.raises(InvalidArgument, match="'wards' is of another size: give another --study"):
         told_of(*arguments, "--size", "96")

@@ -94,18 +94,22 @@ def study(trials: int) -> optuna.Study:
 
 def test_the_report_says_what_was_found(tmp_path: Path) -> None:
     found, file = study(12), tmp_path / "reports" / "wards.html"
-    write_report(file, found, ModelKind.KEYPOINTS, {"dataset": "0123", "model": ""}, "canicor train <keypoints>")
+    write_report(
+        file, found, ModelKind.KEYPOINTS, {"origins": "phantom", "model": ""}, "canicor train <keypoints>"
+    )
     html = file.read_text()
     assert "Of 12 trials, 1 stopped early" in html
     assert f"interval {found.best_value - 0.25:.3f} to {found.best_value + 0.25:.3f}" in html
     assert "canicor train &lt;keypoints&gt;" in html
-    assert "0123" in html
+    assert "Tuned on phantoms" in html
     assert html.count('class="plotly-graph-div"') == 3
 
 
 def test_the_importance_of_parameters_is_left_out_where_trials_are_few(tmp_path: Path) -> None:
-    write_report(tmp_path / "wards.html", study(4), ModelKind.KEYPOINTS, {}, "")
-    assert "What the figure depends on" not in (tmp_path / "wards.html").read_text()
+    write_report(tmp_path / "wards.html", study(4), ModelKind.KEYPOINTS, {"origins": "real"}, "")
+    html = (tmp_path / "wards.html").read_text()
+    assert "What the figure depends on" not in html
+    assert "Tuned on phantoms" not in html
 
 
 def test_a_study_in_a_file_stays_on_one_machine() -> None:

@@ -12,7 +12,8 @@ from rich.table import Table
 from canicor import store
 from canicor.bundle import ModelKind
 from canicor.errors import InvalidArgument
-from training.command_line import checkpoint_folder, manifest_url, progress_bars
+from training.command_line import checkpoint_folder, manifest_url
+from training.progress import bars
 
 if TYPE_CHECKING:
     from training.tuning.search import Search
@@ -64,7 +65,7 @@ def tune(
     folder = checkpoint_folder()
     shared = SharedStudy(storage or f"sqlite:///{folder / 'tuning.db'}", name, trials, seed)
     shared.create(subject)
-    with progress_bars() as progress:
+    with bars() as progress:
         objective = Objective.load(rows, search, progress)
 
         def told(finished: int) -> None:
@@ -88,14 +89,16 @@ def tune(
     if as_json:
         figure = {"name": FIGURES[kind], "value": best.value, "lower": lower, "upper": upper}
         told_of = {"study": name, "trial": best.number, "parameters": chosen, "validation": figure}
-        typer.echo(json.dumps({**told_of, "command": command, "report": str(report)}))
+        where = {"origins": subject["origins"], "command": command, "report": str(report)}
+        typer.echo(json.dumps(told_of | where))
         return
     table = Table("parameter", "best value", title=f"study {name}, trial {best.number}")
     for parameter, value in chosen.items():
         table.add_row(parameter.replace("_", " "), str(value))
     console = Console()
     console.print(table)
-    console.print(f"{FIGURES[kind]} on the validation split: {best.value:.3f} ({lower:.3f} to {upper:.3f})")
+    figure_told = f"{best.value:.3f} ({lower:.3f} to {upper:.3f})"
+    console.print(f"{FIGURES[kind]} on the validation split, of {subject['origins']} images: {figure_told}")
     console.print(f"Report: {report}", soft_wrap=True, markup=False)
     typer.echo(command)
 

@@ -79,6 +79,7 @@ class Search:
         spec, backbone = self.plan.spec, self.plan.backbone
         return {
             "dataset": digest(rows),
+            "origins": ", ".join(sorted({row.origin for row in rows})),
             "kind": self.plan.kind.value,
             "preset": self.preset,
             "model": backbone.name if backbone else "",
