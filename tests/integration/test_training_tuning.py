@@ -28,7 +28,7 @@ from tests.phantoms import labelled_phantoms, write_manifest
 from training.commands import app
 from training.tuning.study import SharedStudy
 
-PHANTOMS = 36
+PHANTOMS = 24
 TRIALS = 4
 SMALL = ("--epochs", "2", "--size", "64")
 

@@ -105,11 +105,12 @@ def tune(
 
 def _search(kind: ModelKind, given: dict[str, Any], size: int | None, epochs: int | None, seed: int) -> "Search":
     from training.fitting import Recipe
-    from training.presets import preset
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
     from training.tuning.search import Search
 
     if kind is ModelKind.CLASSIFIER:
+        from training.presets import preset
+
         name = given.get("preset", "standard")
         options = {option: one for option, one in given.items() if option != "preset"}
         base = preset(name).changed(**options, size=size)
