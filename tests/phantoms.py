@@ -1,4 +1,4 @@
-"""Phantoms with their exact labels, as a manifest has them."""
+"""Labelled phantoms, as the rows of a manifest."""
 
 import hashlib
 import io
@@ -6,18 +6,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from canicor import manifest, phantom
+from canicor import phantom
 from canicor.manifest import Origin, Row
 from canicor.store import Store, file_url
 from canicor.vhs import HEART_SIZES, heart_size
 
 
-def labelled_phantoms(folder: Path, count: int) -> list[Row]:
-    """Draws them, 160 x 128, the three classes in turn; each is a dog of its own, in no split yet."""
-    store = Store(file_url(folder))
-    made = []
+def phantom_rows(folder: Path, count: int, seed: int = 5) -> list[Row]:
+    """Draws phantoms of 160 x 128 into a folder, each class in turn; each is a dog of its own and in no split."""
+    store, made = Store(file_url(folder)), []
     for index in range(count):
-        drawn = phantom.draw(5, index, heart_size=HEART_SIZES[index % 3], width=160, height=128)
+        drawn = phantom.draw(seed, index, heart_size=HEART_SIZES[index % 3], width=160, height=128)
         buffer = io.BytesIO()
         Image.fromarray(drawn.pixels).save(buffer, "PNG")
         store.put(f"{index}.png", buffer.getvalue())
@@ -28,7 +27,7 @@ def labelled_phantoms(folder: Path, count: int) -> list[Row]:
                 origin=Origin.PHANTOM,
                 batch_id="batch",
                 batch_index=index,
-                batch_seed=5,
+                batch_seed=seed,
                 subject_id=f"batch-{index}",
                 split="",
                 key_points=drawn.key_points,
@@ -40,9 +39,3 @@ def labelled_phantoms(folder: Path, count: int) -> list[Row]:
             )
         )
     return made
-
-
-def write_manifest(folder: Path, rows: list[Row]) -> Path:
-    path = folder / "manifest.parquet"
-    path.write_bytes(manifest.write(rows))
-    return path

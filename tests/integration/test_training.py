@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from canicor import manifest
 from canicor.bundle import Bundle, ModelKind, NumberFormat
 from canicor.errors import FailedPrecondition, InvalidArgument, NotFound
 from canicor.manifest import Row
@@ -22,16 +23,22 @@ from canicor.settings import Settings
 from canicor.store import file_url
 from services.classifier.engines import ENGINES
 from services.classifier.model import Model
-from tests.phantoms import labelled_phantoms, write_manifest
+from tests.phantoms import phantom_rows
 from training.commands import app
 from training.impostors import KINDS
 
 PHANTOMS = 42
 
 
+def write_manifest(folder: Path, rows: list[Row]) -> Path:
+    path = folder / "manifest.parquet"
+    path.write_bytes(manifest.write(rows))
+    return path
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    return labelled_phantoms(tmp_path_factory.mktemp("images"), PHANTOMS)
+    return phantom_rows(tmp_path_factory.mktemp("images"), PHANTOMS)
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 
 from canicor.bundle import ModelKind
 from canicor.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from canicor.manifest import Row
+from canicor.manifest import Row, write
 from canicor.model_repository import ModelRepository
 from canicor.settings import Settings
-from tests.phantoms import labelled_phantoms, write_manifest
+from tests.phantoms import phantom_rows
 from training.commands import app
 from training.tuning.study import SharedStudy
 
@@ -41,18 +41,24 @@ def told_of(*arguments: str | Path) -> dict[str, Any]:
     return answer
 
 
+def written(folder: Path, rows: list[Row]) -> Path:
+    path = folder / "manifest.parquet"
+    path.write_bytes(write(rows))
+    return path
+
+
 def trials_of(storage: str, name: str) -> list[optuna.trial.FrozenTrial]:
     return SharedStudy(storage, name, TRIALS, 0).outcome().trials
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    return labelled_phantoms(tmp_path_factory.mktemp("images"), PHANTOMS)
+    return phantom_rows(tmp_path_factory.mktemp("images"), PHANTOMS)
 
 
 @pytest.fixture(scope="module")
 def manifest(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_manifest(tmp_path_factory.mktemp("manifest"), rows)
+    return written(tmp_path_factory.mktemp("manifest"), rows)
 
 
 @pytest.fixture
@@ -201,9 +207,9 @@ def test_the_test_split_decides_nothing(
 ) -> None:
     from training.dataset import split
 
-    others = labelled_phantoms(tmp_path / "others", PHANTOMS + 9)[PHANTOMS:]
+    others = phantom_rows(tmp_path / "others", PHANTOMS + 9)[PHANTOMS:]
     learnt = [row for row in split(rows, 0) if row.split != "test"]
-    path = write_manifest(tmp_path, learnt + [replace(row, split="test") for row in others])
+    path = written(tmp_path, learnt + [replace(row, split="test") for row in others])
     said = told_of("tune", path, "--kind", "keypoints", "--trials", TRIALS, *SMALL)
     assert said["study"] != alone["study"]
     assert said["parameters"] == alone["parameters"]

@@ -151,7 +151,7 @@ class Objective:
             if step == before or epoch == plan.recipe.epochs:
                 return
             # Of a copy, since batch normalisation would go on learning, or stop.
-            trial.report(float(self._values(copy.deepcopy(made[-1]).eval()).mean()), step)
+            trial.report(float(self._values(copy.deepcopy(made[-1]).cpu().eval()).mean()), step)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
