@@ -18,8 +18,10 @@ from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import Settings
 from canicor.vhs import HeartSize
+from training.command_line import checkpoint_folder, manifest_url
 from training.experiments.commands import app as experiments
 from training.progress import bars
+from training.tuning.command import tune
 
 if TYPE_CHECKING:
     from canicor.manifest import Row
@@ -27,9 +29,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
 app.add_typer(experiments, name="experiment")
+app.command()(tune)
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
+_LearningRate = Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="The highest.")]
+_BatchSize = Annotated[int | None, typer.Option(min=4, help="Images a step.")]
+_AugmentationStrength = Annotated[float | None, typer.Option(min=0.0, max=3.0, help="As a factor; 0 for none.")]
 _Preset = Annotated[str, typer.Option(help="standard, smoke, notebook (the study's) or modern.")]
 _Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")]
 _SIZE_HELP = "Width of the model's input in pixels, a multiple of 32."
@@ -45,6 +51,9 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object ins
 def keypoints(
     manifest: _Manifest,
     epochs: _Epochs = None,
+    learning_rate: _LearningRate = None,
+    batch_size: _BatchSize = None,
+    augmentation_strength: _AugmentationStrength = None,
     seed: _Seed = 0,
     # A vertebra then spans about 7 pixels.
     size: Annotated[int, typer.Option(help=_SIZE_HELP)] = 192,
@@ -58,9 +67,15 @@ def keypoints(
     from training.fitting import Recipe
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
 
-    recipe = Recipe(epochs or KEY_POINT_EPOCHS)
+    recipe = Recipe(KEY_POINT_EPOCHS).tuned(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        augmentation_strength=augmentation_strength,
+    )
+    formats = number_format or ()
     plan = Plan(
-        ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or (), checkpoints=_checkpoints()
+        ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, formats, checkpoints=checkpoint_folder()
     )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
@@ -87,6 +102,9 @@ def classifier(
         typer.Option("--stretch/--no-stretch", help="To a square, as the study did, instead of padding."),
     ] = None,
     epochs: _Epochs = None,
+    learning_rate: _LearningRate = None,
+    batch_size: _BatchSize = None,
+    augmentation_strength: _AugmentationStrength = None,
     seed: _Seed = 0,
     size: Annotated[int | None, typer.Option(help=_SIZE_HELP)] = None,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
@@ -104,6 +122,9 @@ def classifier(
 
     chosen = presets.preset(preset).changed(
         epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        augmentation_strength=augmentation_strength,
         model=model,
         hidden_layers=hidden_layers,
         dropout=dropout,
@@ -120,13 +141,10 @@ def classifier(
         seed,
         number_format or (),
         chosen.backbone,
-        _checkpoints(),
+        chosen.dropout,
+        checkpoint_folder(),
     )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
-
-
-def _checkpoints() -> Path:
-    return Settings().home_folder / "training"
 
 
 def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
@@ -138,7 +156,7 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with bars() as progress:
-        candidate = train(read(store.read(_url(manifest))), plan, progress)
+        candidate = train(read(store.read(manifest_url(manifest))), plan, progress)
         version = release.push(candidate, repository, progress, force) if push else None
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
@@ -249,14 +267,10 @@ def _test_rows(manifest: str) -> "list[Row]":
     from canicor.manifest import read
     from training.checks import refuse
 
-    rows = read(store.read(_url(manifest)))
+    rows = read(store.read(manifest_url(manifest)))
     rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
     refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
     return rows
-
-
-def _url(manifest: str) -> str:
-    return manifest if "://" in manifest else store.file_url(Path(manifest))
 
 
 def _bundle(repository: ModelRepository, reference: str) -> Bundle:

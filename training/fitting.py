@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -79,6 +79,20 @@ class Recipe:
     augmentation: Augmentation = Augmentation.ANATOMICAL
     strength: Strength = field(default_factory=Strength)
     averaging: float = 0.0
+
+    def tuned(
+        self,
+        *,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        augmentation_strength: float | None = None,
+    ) -> "Recipe":
+        """Returns the same recipe but for what is given; the augmentation's strength as a factor of what it is."""
+        given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+        if augmentation_strength is not None:
+            given["strength"] = self.strength.times(augmentation_strength)
+        return replace(self, **{name: one for name, one in given.items() if one is not None})
 
     def changed(self, images: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Augments uint8 images [N, height, width]; points are NaN where the augmentation loses them."""

@@ -124,14 +124,18 @@ class KeyPointNetwork(nn.Module):
 
 
 class ClassNetwork(nn.Module):
-    """Three classes from the mean of the encoder's coarsest map."""
+    """Three classes from the mean of the encoder's coarsest map.
+
+    Args:
+        dropout: Before the head.
+    """
 
     has_activation = True
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
         self.encoder = Encoder()
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(_WIDTHS[-1], len(HEART_SIZES)))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(_WIDTHS[-1], len(HEART_SIZES)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Takes [N, height, width] and returns logits [N, 3]."""

@@ -83,6 +83,7 @@ class Plan:
         seed: The same seed, rows and machine give the same model.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
+        dropout: Before the head of the own small one.
         checkpoints: The folder from which a run that was stopped goes on; None where it can't.
     """
 
@@ -93,6 +94,7 @@ class Plan:
     seed: int = 0
     formats: Sequence[NumberFormat] = ()
     backbone: "Backbone | None" = None
+    dropout: float = 0.2
     checkpoints: Path | None = None
 
     def checkpoint(self, rows: Sequence[Row]) -> Checkpoint | None:
@@ -146,11 +148,20 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     Raises:
         CanicorError: The rows or an image are not fit to train on, or a model does not survive its export.
     """
-    if plan.kind is ModelKind.KEYPOINTS:
-        refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
-    dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
+    dataset = load(rows, plan, progress)
     material = _Material(plan, dataset, _impostors(plan, progress), plan.checkpoint(dataset.train.rows))
     return _TRAINERS[plan.kind](material, progress)
+
+
+def load(rows: Sequence[Row], plan: Plan, progress: Progress) -> Dataset:
+    """Splits a manifest's rows and loads their images, as far as the plan's kind of model can learn from them.
+
+    Raises:
+        CanicorError: The rows or an image are not fit to train on.
+    """
+    if plan.kind is ModelKind.KEYPOINTS:
+        refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
+    return Dataset.load(split(rows, plan.seed), plan.spec, progress)
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -191,7 +202,7 @@ def _train_key_points(material: _Material, progress: Progress) -> Candidate:
 
 def _train_classes(material: _Material, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
-    network = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
+    network = _fit(material, partial(class_network, plan), fitting.class_loss, progress)
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
     distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
@@ -232,8 +243,11 @@ def _fit(
     return fitting.fit(build, loss_of, train, recipe, plan.seed, epoch_done, material.checkpoint)
 
 
-def _class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
-    return plan.backbone.build(plan.spec.height, plan.spec.width) if plan.backbone else ClassNetwork()
+def class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
+    """Returns a new network of a class model."""
+    if plan.backbone:
+        return plan.backbone.build(plan.spec.height, plan.spec.width)
+    return ClassNetwork(plan.dropout)
 
 
 _TRAINERS = {ModelKind.KEYPOINTS: _train_key_points, ModelKind.CLASSIFIER: _train_classes}

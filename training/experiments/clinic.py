@@ -35,9 +35,9 @@ KIND = "clinic"
 
 NOTE = (
     "The clinic and the generator are both this repository's phantom. The clinic's films are exposed and shown by "
-    "numbers that the generator never draws: a soft beam, much scatter, bright films without sharpening or marker. "
-    "They stand for real radiographs, of which there are none here, and show what the method is worth under a change "
-    "of appearance."
+    "numbers that the generator never draws: a soft beam, much scatter, bright films, no sharpening, no marker. "
+    "They stand for real radiographs, of which there are none here, and show what the method is worth under a "
+    "change of appearance."
 )
 
 _SIZE = (320, 256)

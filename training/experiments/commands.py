@@ -12,6 +12,7 @@ from canicor import store
 from canicor.errors import InvalidArgument
 from canicor.model_repository import ModelRepository
 from canicor.settings import Settings
+from training.command_line import manifest_url
 from training.progress import bars
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def leak(
 def _rows(manifest: str) -> "list[Row]":
     from canicor.manifest import read
 
-    return read(store.read(manifest if "://" in manifest else store.file_url(Path(manifest))))
+    return read(store.read(manifest_url(manifest)))
 
 
 def _digest(rows: "Sequence[Row]") -> str:
