@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,9 +58,7 @@ def keypoints(
     """Train a key-point model on a manifest, test, export and push it."""
     from training.run import Plan, input_spec
 
-    plan = Plan(
-        ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or (), checkpoints=_checkpoints()
-    )
+    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or ())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
@@ -90,20 +88,19 @@ def classifier(
 
         backbone = Backbone(model, hidden_layers, dropout, pretrained)
     spec = input_spec(size, square=stretch)
-    plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone, _checkpoints())
+    plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone)
     _train(manifest, plan, push=push, force=force, as_json=as_json)
-
-
-def _checkpoints() -> Path:
-    return Settings().home_folder / "training"
 
 
 def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
     from canicor.manifest import read
     from training import release
     from training.run import train
+    from training.settings import TrainingSettings
 
-    repository = ModelRepository(Settings().models)
+    settings = TrainingSettings()
+    plan = replace(plan, checkpoints=settings.home_folder / "training", tracking=settings.tracking)
+    repository = ModelRepository(settings.models)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with _progress() as progress:

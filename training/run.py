@@ -1,10 +1,13 @@
 """One training run: a manifest's rows -> a bundle, ready to be pushed."""
 
 import hashlib
+import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,7 @@ from canicor.manifest import Row, digest
 from canicor.model_input import ResizeRule
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
-from training import calibration, evaluation, export, fitting
+from training import calibration, evaluation, export, fitting, runs
 from training.checkpoint import Checkpoint
 from training.checks import refuse
 from training.dataset import SPLITS, Dataset, Progress, counting, split
@@ -42,6 +45,9 @@ _HEIGHT_OF_WIDTH = 0.8
 
 # Of each kind: enough for the card, and drawn in seconds. `benchmarks/out_of_distribution.py` draws more.
 _IMPOSTORS = 4
+
+# A run's figures depend on them.
+_PACKAGES = ("canicor", "numpy", "onnxruntime", "scikit-learn", "timm", "torch")
 
 _TEST, _ALL_IMPOSTORS = "test", "impostors"
 
@@ -84,6 +90,7 @@ class Plan:
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
         checkpoints: The folder from which a run that was stopped goes on; None where it can't.
+        tracking: URI of the MLflow store that the run is written down in; None for nowhere.
     """
 
     kind: ModelKind
@@ -94,12 +101,14 @@ class Plan:
     formats: Sequence[NumberFormat] = ()
     backbone: "Backbone | None" = None
     checkpoints: Path | None = None
+    tracking: str | None = None
 
     def checkpoint(self, rows: Sequence[Row], recipe: fitting.Recipe) -> Checkpoint | None:
         """Returns where a run on these rows stands."""
         if self.checkpoints is None:
             return None
-        made_by = repr((digest(rows), replace(self, checkpoints=None), recipe, torch.__version__))
+        plan = replace(self, checkpoints=None, tracking=None)
+        made_by = repr((digest(rows), plan, recipe, torch.__version__))
         run = hashlib.sha256(made_by.encode()).hexdigest()
         return Checkpoint(self.checkpoints / f"{self.name}-{run[:12]}.pt", run)
 
@@ -134,10 +143,11 @@ class _Material:
     impostors: Impostors
     recipe: fitting.Recipe
     checkpoint: Checkpoint | None
+    run: runs.Run
 
 
 def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
-    """Trains, evaluates and exports what the plan says; writes nothing.
+    """Trains, evaluates and exports what the plan says; writes no model.
 
     Args:
         rows: Of a manifest; those without a split are split here.
@@ -145,15 +155,51 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
         progress: Told how far it is.
 
     Raises:
-        CanicorError: The rows or an image are not fit to train on, or a model does not survive its export.
+        CanicorError: The rows or an image are not fit to train on, the run can't be written down, or a model does
+            not survive its export.
     """
     if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
     dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
     recipe = fitting.Recipe(plan.epochs or EPOCHS[plan.kind])
     checkpoint = plan.checkpoint(dataset.train.rows, recipe)
-    material = _Material(plan, dataset, _impostors(plan, progress), recipe, checkpoint)
-    return _TRAINERS[plan.kind](material, progress)
+    with _logged(plan, recipe, dataset, checkpoint) as run:
+        material = _Material(plan, dataset, _impostors(plan, progress), recipe, checkpoint, run)
+        candidate = _TRAINERS[plan.kind](material, progress)
+        run.result(candidate.info, candidate.card)
+    return candidate
+
+
+def _logged(
+    plan: Plan, recipe: fitting.Recipe, dataset: Dataset, checkpoint: Checkpoint | None
+) -> AbstractContextManager[runs.Run]:
+    """Returns the run, written down as the plan says."""
+    trained_on = digest(dataset.train.rows)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{trained_on[:8]}-seed-{plan.seed}"
+    identity = runs.Identity(checkpoint.run, checkpoint.file.exists()) if checkpoint else None
+    return runs.logged(plan.tracking, plan.name, name, _parameters(plan, recipe, dataset), identity)
+
+
+def _parameters(plan: Plan, recipe: fitting.Recipe, dataset: Dataset) -> dict[str, object]:
+    """Returns all that makes a run, by name."""
+    planned = asdict(replace(plan, checkpoints=None, tracking=None)) | {"spec": plan.spec.model_dump()}
+    parameters = _flat(planned | {"recipe": asdict(recipe)})
+    for one in SPLITS:
+        rows = getattr(dataset, one).rows
+        parameters |= {f"{one}_images": len(rows), f"{one}_digest": digest(rows)}
+    versions = {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
+    return parameters | {f"version.{package}": one for package, one in versions.items()}
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Returns nested values by their paths, without those that are None."""
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -229,6 +275,7 @@ def _fit(
     plan, recipe = material.plan, material.recipe
 
     def epoch_done(epoch: int, loss: float) -> None:
+        material.run.epoch(epoch, loss)
         progress(f"Fitting {plan.kind}, loss {loss:.3f}", epoch, recipe.epochs)
 
     train = material.dataset.train
@@ -262,17 +309,15 @@ def _candidate(
     strange = evaluation.predict(served, material.impostors.pixels)[served.outputs.index(DISTANCE)]
     refused = _refused(distances, strange, material.impostors.kinds, fitted["limits"].max_distance)
     shares = {f"{what}_refused": refused[what] for what in (_TEST, _ALL_IMPOSTORS)}
-    trained_on = digest(dataset.train.rows)
-    now = datetime.now(UTC)
     info = BundleInfo(
         kind=kind,
         input=spec,
         coverage=calibration.COVERAGE,
-        training_dataset_digest=trained_on,
+        training_dataset_digest=digest(dataset.train.rows),
         test_dataset_digest=digest(dataset.test.rows),
         training_origins=tuple(sorted({row.origin for row in dataset.train.rows})),
-        training_run=f"{now:%Y%m%dT%H%M%SZ}-{trained_on[:8]}-seed-{plan.seed}",
-        create_time=now,
+        training_run=material.run.name,
+        create_time=datetime.now(UTC),
         **{**fitted, "metrics": fitted["metrics"] | shares},
     )
     counts = {one: len(getattr(dataset, one)) for one in SPLITS}

@@ -1,0 +1,23 @@
+"""Settings of training."""
+
+import os
+
+from pydantic import Field
+
+from canicor.settings import Settings
+
+
+class TrainingSettings(Settings):
+    """Where runs are written down."""
+
+    mlflow_tracking_uri: str = Field(
+        "",
+        description="MLflow server or database that runs are written to. Empty: MLFLOW_TRACKING_URI, without it "
+        "HOME/training/mlruns.",
+    )
+
+    @property
+    def tracking(self) -> str:
+        """URI of the MLflow store."""
+        local = self.home_folder / "training" / "mlruns" / "mlflow.db"
+        return self.mlflow_tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{local}"
