@@ -8,6 +8,7 @@ import torch
 from torch import Generator, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from canicor.errors import DataLoss, InvalidArgument, ResourceExhausted
 
@@ -20,6 +21,7 @@ class State:
     optimizer: Optimizer
     schedule: LRScheduler
     generator: Generator
+    average: AveragedModel | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Checkpoint:
         state.network.load_state_dict(saved["network"])
         state.optimizer.load_state_dict(saved["optimizer"])
         state.schedule.load_state_dict(saved["schedule"])
+        if state.average:
+            state.average.load_state_dict(saved["average"])
         state.generator.set_state(saved["generator"])
         torch.set_rng_state(saved["torch"])
         return epoch
@@ -73,6 +77,7 @@ class Checkpoint:
             "network": state.network.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "schedule": state.schedule.state_dict(),
+            "average": state.average.state_dict() if state.average else None,
             "generator": state.generator.get_state(),
             "torch": torch.get_rng_state(),
         }

@@ -25,16 +25,14 @@ from canicor.vhs import HeartSize
 if TYPE_CHECKING:
     from training import dataset, run
 
-# A vertebra then spans about 7 pixels.
-_SIZE = 192
-
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
 
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
-_Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images. [default: by kind]")]
+_Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
+_Preset = Annotated[str, typer.Option(help="standard, smoke, notebook (the study's) or modern.")]
 _Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")]
-_Size = Annotated[int, typer.Option(help="Width of the model's input in pixels, a multiple of 32.")]
+_SIZE_HELP = "Width of the model's input in pixels, a multiple of 32."
 _NumberFormats = Annotated[
     list[NumberFormat] | None, typer.Option(help="Also make the model in this format, and keep it if no worse.")
 ]
@@ -48,7 +46,8 @@ def keypoints(
     manifest: _Manifest,
     epochs: _Epochs = None,
     seed: _Seed = 0,
-    size: _Size = _SIZE,
+    # A vertebra then spans about 7 pixels.
+    size: Annotated[int, typer.Option(help=_SIZE_HELP)] = 192,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
     number_format: _NumberFormats = None,
     push: _Push = True,
@@ -56,39 +55,70 @@ def keypoints(
     as_json: _AsJson = False,
 ) -> None:
     """Train a key-point model on a manifest, test, export and push it."""
-    from training.run import Plan, input_spec
+    from training.fitting import Recipe
+    from training.run import KEY_POINT_EPOCHS, Plan, input_spec
 
-    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), seed, epochs, number_format or ())
+    recipe = Recipe(epochs or KEY_POINT_EPOCHS)
+    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or ())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
 @app.command()
 def classifier(
     manifest: _Manifest,
-    model: Annotated[str, typer.Option(help="A backbone of the zoo. [default: the project's own small one]")] = "",
-    hidden_layers: Annotated[int, typer.Option(min=0, help="Before the last: the study had 7.")] = 0,
-    dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Before the head; in the study 0.5.")] = 0.2,
-    pretrained: Annotated[bool, typer.Option(help="Begin with ImageNet's weights, from the network.")] = False,
-    stretch: Annotated[bool, typer.Option(help="To a square, as the study did, instead of padding.")] = False,
+    preset: _Preset = "standard",
+    model: Annotated[str | None, typer.Option(help="A backbone of the zoo; empty for the small one.")] = None,
+    hidden_layers: Annotated[int | None, typer.Option(min=0, help="Before the last: the study had 7.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(min=0.0, max=0.9, help="Before the head; in the study 0.5.")
+    ] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option("--pretrained/--no-pretrained", help="Begin with ImageNet's weights, from the network."),
+    ] = None,
+    frozen: Annotated[
+        bool | None,
+        typer.Option("--frozen/--no-frozen", help="Train the last three stages alone, as the study did."),
+    ] = None,
+    stretch: Annotated[
+        bool | None,
+        typer.Option("--stretch/--no-stretch", help="To a square, as the study did, instead of padding."),
+    ] = None,
     epochs: _Epochs = None,
     seed: _Seed = 0,
-    size: _Size = _SIZE,
+    size: Annotated[int | None, typer.Option(help=_SIZE_HELP)] = None,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
     number_format: _NumberFormats = None,
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
-    """Train a class model on a manifest, test, export and push it."""
-    from training.run import Plan, input_spec
+    """Train a class model on a manifest, test, export and push it.
 
-    backbone = None
-    if model:
-        from training.zoo import Backbone
+    What isn't given is as the preset has it.
+    """
+    from training import presets
+    from training.run import Plan
 
-        backbone = Backbone(model, hidden_layers, dropout, pretrained)
-    spec = input_spec(size, square=stretch)
-    plan = Plan(ModelKind.CLASSIFIER, name, spec, seed, epochs, number_format or (), backbone)
+    chosen = presets.preset(preset).changed(
+        epochs=epochs,
+        model=model,
+        hidden_layers=hidden_layers,
+        dropout=dropout,
+        pretrained=pretrained,
+        frozen=frozen,
+        size=size,
+        stretch=stretch,
+    )
+    plan = Plan(
+        ModelKind.CLASSIFIER,
+        name,
+        chosen.spec,
+        chosen.recipe,
+        seed,
+        number_format or (),
+        chosen.backbone,
+    )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 

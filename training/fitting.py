@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from canicor.errors import FailedPrecondition
 from canicor.vhs import VERTEBRAE_SPANNED
@@ -16,6 +20,7 @@ from training.augmentation import Strength, augment
 from training.checkpoint import Checkpoint, State
 from training.dataset import Images
 from training.network import KeyPointNetwork, along_spine, decode, targets
+from training.rand_augment import rand_augment
 
 Network = TypeVar("Network", bound=nn.Module)
 Loss = Callable[[Network, Tensor, Tensor, Tensor], Tensor]
@@ -26,23 +31,93 @@ _POINTS_WEIGHT = 0.1
 _VHS_WEIGHT = 10.0
 
 
+# Of all steps, those in which the learning rate rises.
+_RISE, _WARM_UP = 0.2, 0.05
+
+
+class Schedule(StrEnum):
+    """How the learning rate runs.
+
+    `one-cycle` rises for a fifth of all steps and falls to none (Smith & Topin 2019). `cosine` rises for a
+    twentieth and falls by half a cosine (Loshchilov & Hutter 2017). `plateau` is the notebook's: a tenth
+    of what it was when the training loss has not fallen by 1e-4 for more than five epochs.
+    """
+
+    ONE_CYCLE = "one-cycle"
+    COSINE = "cosine"
+    PLATEAU = "plateau"
+
+
+class Augmentation(StrEnum):
+    """`training.augmentation`, or `training.rand_augment`, which is for class models alone."""
+
+    ANATOMICAL = "anatomical"
+    RAND_AUGMENT = "rand-augment"
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is fitted: AdamW and one cycle of the learning rate, which ends at none.
+    """How a network is fitted: AdamW, and what the learning rate, the images and the weights go through.
 
     Attributes:
         epochs: Passes over the training images.
-        learning_rate: At the cycle's height.
+        learning_rate: The highest.
         batch_size: Images a step.
         weight_decay: Of AdamW.
-        strength: Of the augmentation.
+        schedule: Of the learning rate.
+        augmentation: Of the images.
+        strength: Of the anatomical augmentation.
+        averaging: What the moving average of the weights keeps of itself at a step, 0 to 1, once there were enough
+            steps; without it, at 0, the last step's weights are those of the network.
     """
 
     epochs: int
     learning_rate: float = 3e-3
     batch_size: int = 16
     weight_decay: float = 0.01
+    schedule: Schedule = Schedule.ONE_CYCLE
+    augmentation: Augmentation = Augmentation.ANATOMICAL
     strength: Strength = field(default_factory=Strength)
+    averaging: float = 0.0
+
+    def changed(self, images: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Augments uint8 images [N, height, width]; points are NaN where the augmentation loses them."""
+        if self.augmentation is Augmentation.RAND_AUGMENT:
+            return rand_augment(images, generator), torch.full_like(points, math.nan)
+        return augment(images, points, self.strength, generator)
+
+    def scheduled(self, optimizer: AdamW, steps: int) -> LRScheduler:
+        """Returns the schedule, for so many steps an epoch."""
+        if self.schedule is Schedule.PLATEAU:
+            return ReduceLROnPlateau(optimizer, factor=0.1, patience=5, threshold=1e-4, threshold_mode="abs")
+        if self.schedule is Schedule.COSINE:
+            total = self.epochs * steps
+            warm_up = max(1, round(_WARM_UP * total))
+            return LambdaLR(
+                optimizer,
+                lambda step: min(
+                    (step + 1) / warm_up,
+                    0.5 + 0.5 * math.cos(math.pi * max(step - warm_up, 0) / max(total - warm_up, 1)),
+                ),
+            )
+        return OneCycleLR(
+            optimizer, self.learning_rate, epochs=self.epochs, steps_per_epoch=steps, pct_start=_RISE
+        )
+
+    def averaged(self, network: nn.Module) -> AveragedModel | None:
+        """Returns the moving average of weights and buffers, where there is to be one.
+
+        At first it keeps less of itself, (1 + n) / (10 + n) after n steps, as TensorFlow's
+        ExponentialMovingAverage does: or a short run would end near the weights it began with.
+        """
+        if not self.averaging:
+            return None
+
+        def mean(kept: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+            share = min(self.averaging, (1 + int(count)) / (10 + int(count)))
+            return share * kept + (1 - share) * new
+
+        return AveragedModel(network, avg_fn=mean, use_buffers=True)
 
 
 def fit(
@@ -57,7 +132,7 @@ def fit(
     """Fits a new network; on one CPU the same arguments give the same weights, with or without a crash between.
 
     Args:
-        build: Makes the network.
+        build: Makes the network; parameters that ask for no gradient stay as they are.
         loss_of: What is minimised.
         images: To train on.
         recipe: How.
@@ -77,30 +152,36 @@ def fit(
     generator = Generator().manual_seed(seed)
     network = build().to(memory_format=torch.channels_last).train()
     steps = math.ceil(len(images) / recipe.batch_size)
-    optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, epochs=recipe.epochs, steps_per_epoch=steps, pct_start=0.2
-    )
+    learning = [one for one in network.parameters() if one.requires_grad]
+    optimizer = AdamW(learning, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule, average = recipe.scheduled(optimizer, steps), recipe.averaged(network)
     pixels, points, classes = (torch.from_numpy(one) for one in (images.pixels, images.points, images.classes))
-    state = State(network, optimizer, schedule, generator)
+    state = State(network, optimizer, schedule, generator, average)
     done = checkpoint.resume(state) if checkpoint else 0
     for epoch in range(done + 1, recipe.epochs + 1):
         losses = []
         # Parts of nearly equal size: batch normalisation cannot work on a rest of one.
         for batch in torch.randperm(len(images), generator=generator).tensor_split(steps):
-            changed, moved = augment(pixels[batch], points[batch], recipe.strength, generator)
+            changed, moved = recipe.changed(pixels[batch], points[batch], generator)
             loss = loss_of(network, changed, moved, classes[batch])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            nn.utils.clip_grad_norm_(learning, 5.0)
             optimizer.step()
-            schedule.step()
+            if average:
+                average.update_parameters(network)
+            if not isinstance(schedule, ReduceLROnPlateau):
+                schedule.step()
             losses.append(loss.item())
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(float(np.mean(losses)))
         if not math.isfinite(sum(losses)):
             raise FailedPrecondition("The loss is no longer a number: train with another seed.", reason="DIVERGED")
         if checkpoint:
             checkpoint.save(state, epoch)
         epoch_done(epoch, float(np.mean(losses)))
+    if average:
+        network.load_state_dict(average.module.state_dict())
     return network.eval()
 
 

@@ -35,8 +35,8 @@ from training.served import Served, ServedClasses, ServedKeyPoints
 if TYPE_CHECKING:
     from training.zoo import Backbone, ZooNetwork
 
-EPOCHS = {ModelKind.KEYPOINTS: 20, ModelKind.CLASSIFIER: 30}
-"""By default: about two minutes each for 900 images on two cores."""
+KEY_POINT_EPOCHS = 20
+"""About two minutes for 900 images on two cores."""
 
 _SMALLEST_SIZE = 64
 
@@ -85,8 +85,8 @@ class Plan:
         kind: Of model.
         name: As it will be pushed.
         spec: The input.
+        recipe: Of the fitting.
         seed: The same seed, rows and machine give the same model.
-        epochs: `EPOCHS` where None.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
         checkpoints: The folder from which a run that was stopped goes on; None where it can't.
@@ -96,19 +96,19 @@ class Plan:
     kind: ModelKind
     name: str
     spec: InputSpec
+    recipe: fitting.Recipe
     seed: int = 0
-    epochs: int | None = None
     formats: Sequence[NumberFormat] = ()
     backbone: "Backbone | None" = None
     checkpoints: Path | None = None
     tracking: str | None = None
 
-    def checkpoint(self, rows: Sequence[Row], recipe: fitting.Recipe) -> Checkpoint | None:
+    def checkpoint(self, rows: Sequence[Row]) -> Checkpoint | None:
         """Returns where a run on these rows stands."""
         if self.checkpoints is None:
             return None
         plan = replace(self, checkpoints=None, tracking=None)
-        made_by = repr((digest(rows), plan, recipe, torch.__version__))
+        made_by = repr((digest(rows), plan, torch.__version__))
         run = hashlib.sha256(made_by.encode()).hexdigest()
         return Checkpoint(self.checkpoints / f"{self.name}-{run[:12]}.pt", run)
 
@@ -141,7 +141,6 @@ class _Material:
     plan: Plan
     dataset: Dataset
     impostors: Impostors
-    recipe: fitting.Recipe
     checkpoint: Checkpoint | None
     run: runs.Run
 
@@ -161,29 +160,26 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
     dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
-    recipe = fitting.Recipe(plan.epochs or EPOCHS[plan.kind])
-    checkpoint = plan.checkpoint(dataset.train.rows, recipe)
-    with _logged(plan, recipe, dataset, checkpoint) as run:
-        material = _Material(plan, dataset, _impostors(plan, progress), recipe, checkpoint, run)
+    checkpoint = plan.checkpoint(dataset.train.rows)
+    with _logged(plan, dataset, checkpoint) as run:
+        material = _Material(plan, dataset, _impostors(plan, progress), checkpoint, run)
         candidate = _TRAINERS[plan.kind](material, progress)
         run.result(candidate.info, candidate.card)
     return candidate
 
 
-def _logged(
-    plan: Plan, recipe: fitting.Recipe, dataset: Dataset, checkpoint: Checkpoint | None
-) -> AbstractContextManager[runs.Run]:
+def _logged(plan: Plan, dataset: Dataset, checkpoint: Checkpoint | None) -> AbstractContextManager[runs.Run]:
     """Returns the run, written down as the plan says."""
     trained_on = digest(dataset.train.rows)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{trained_on[:8]}-seed-{plan.seed}"
     identity = runs.Identity(checkpoint.run, checkpoint.file.exists()) if checkpoint else None
-    return runs.logged(plan.tracking, plan.name, name, _parameters(plan, recipe, dataset), identity)
+    return runs.logged(plan.tracking, plan.name, name, _parameters(plan, dataset), identity)
 
 
-def _parameters(plan: Plan, recipe: fitting.Recipe, dataset: Dataset) -> dict[str, object]:
+def _parameters(plan: Plan, dataset: Dataset) -> dict[str, object]:
     """Returns all that makes a run, by name."""
-    planned = asdict(replace(plan, checkpoints=None, tracking=None)) | {"spec": plan.spec.model_dump()}
-    parameters = _flat(planned | {"recipe": asdict(recipe)})
+    planned = asdict(replace(plan, checkpoints=None, tracking=None))
+    parameters = _flat(planned | {"spec": plan.spec.model_dump()})
     for one in SPLITS:
         rows = getattr(dataset, one).rows
         parameters |= {f"{one}_images": len(rows), f"{one}_digest": digest(rows)}
@@ -210,7 +206,7 @@ def _impostors(plan: Plan, progress: Progress) -> Impostors:
 def _train_key_points(material: _Material, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
     network = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
-    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
     points, peaks, distances, _ = evaluation.predict(served, dataset.validation.pixels)
     vhs = dataset.validation.vhs_of(points)
@@ -243,7 +239,7 @@ def _train_classes(material: _Material, progress: Progress) -> Candidate:
     network = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
-    distance = FeatureDistance.fit(network.encoder, dataset.train, material.recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedClasses(network, temperature, distance).eval()
     probabilities, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     sizes = [HEART_SIZES[index] for index in probabilities.argmax(axis=1)]
@@ -272,7 +268,7 @@ def _fit(
     loss_of: fitting.Loss[fitting.Network],
     progress: Progress,
 ) -> fitting.Network:
-    plan, recipe = material.plan, material.recipe
+    plan, recipe = material.plan, material.plan.recipe
 
     def epoch_done(epoch: int, loss: float) -> None:
         material.run.epoch(epoch, loss)

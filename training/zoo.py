@@ -4,6 +4,7 @@ Each is timm's or torchvision's, by its name there, up to the vector that its ow
 stands the head: a linear layer, or the study's seven hidden ones before it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,13 @@ CURRENT = ("tf_efficientnet_lite0", "convnext_tiny", "tf_efficientnetv2_s", "vit
 
 BACKBONES = (*TABLE_3, *CURRENT)
 
+TRAINED_STAGES = 3
+"""Of a frozen backbone: the last ones, beside `conv_head` and the head (the notebook)."""
+
+# Families that timm builds of stages, and where a parameter's name has the number of its stage.
+_STAGED = ("tf_efficientnet", "mobilenet", "resnet", "convnext")
+_STAGE = re.compile(r"(?:blocks\.|stages\.|layer)(\d+)\.")
+
 # ImageNet's, of the mean of the three channels: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 255.
 _GREY_MEAN, _GREY_DEVIATION = 114.5, 57.6
 
@@ -59,25 +67,41 @@ class Backbone:
         hidden_layers: Linear layers with ReLU before the last, as wide as what the backbone gives.
         dropout: Before the head.
         pretrained: Whether to load ImageNet's weights, which takes the network.
+        frozen: Whether all but the last `TRAINED_STAGES` stages, `conv_head` and the head keep the weights they
+            begin with, as in the study. Their normalisation still follows the images, as it did there.
 
     Raises:
-        InvalidArgument: There is no such backbone.
+        InvalidArgument: There is no such backbone, or it is to be frozen and has no stages.
     """
 
     name: str
     hidden_layers: int = 0
     dropout: float = 0.2
     pretrained: bool = False
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in BACKBONES:
             raise InvalidArgument(
                 f"There is no backbone {self.name!r}: give {', '.join(BACKBONES)}.", reason="UNKNOWN_BACKBONE"
             )
+        if self.frozen and not self.has_stages:
+            staged = ", ".join(name for name in BACKBONES if name.startswith(_STAGED))
+            raise InvalidArgument(
+                f"The backbone {self.name} has no stages to freeze: give --no-frozen, or one of {staged}.",
+                reason="NO_STAGES",
+            )
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether it can be frozen."""
+        return self.name.startswith(_STAGED)
 
     def build(self, height: int, width: int) -> "ZooNetwork":
         """Returns the network for an input of this size, its other weights drawn."""
         encoder = Encoder(self.name, pretrained=self.pretrained, height=height, width=width)
+        if self.frozen:
+            encoder.freeze()
         return ZooNetwork(encoder, height, width, hidden_layers=self.hidden_layers, dropout=self.dropout)
 
 
@@ -93,6 +117,8 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, *, pretrained: bool, height: int, width: int) -> None:
         super().__init__()
+        # timm's VGG enlarges a smaller map by an operation that ONNX lacks.
+        self.smallest_map = 7 if name.startswith("vgg") else 0
         if name in _PARTS:
             self.backbone: nn.Module = _Torchvision(name, pretrained=pretrained)
         else:
@@ -104,8 +130,18 @@ class Encoder(nn.Module):
         normalised = ((images.float() - _GREY_MEAN) / _GREY_DEVIATION).unsqueeze(1)
         return [self.backbone.forward_features(normalised)]  # type: ignore[operator]
 
+    def freeze(self) -> None:
+        """Leaves the last `TRAINED_STAGES` stages and `conv_head` to learn, and nothing else."""
+        parts = [(name, _STAGE.match(name), one) for name, one in self.backbone.named_parameters()]
+        last = max(int(stage[1]) for _, stage, _ in parts if stage)
+        for name, stage, one in parts:
+            learns = int(stage[1]) > last - TRAINED_STAGES if stage else name.startswith("conv_head")
+            one.requires_grad_(learns)
+
     def pooled(self, features: Tensor) -> Tensor:
         """Returns what the backbone's own classifier would see [N, width]."""
+        if self.smallest_map:
+            features = adaptive_mean(features, *(max(int(side), self.smallest_map) for side in features.shape[2:]))
         seen: Tensor = self.backbone.forward_head(features)  # type: ignore[operator]
         return seen
 
@@ -183,7 +219,7 @@ def _googlenet(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 def _alexnet(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     children = dict(model.named_children())
     layers = list(children["classifier"].children())[:-1]
-    return children["features"], nn.Sequential(children["avgpool"], nn.Flatten(), *layers)
+    return children["features"], nn.Sequential(_AdaptiveMean(6), nn.Flatten(), *layers)
 
 
 def _squeezenet(model: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -192,6 +228,34 @@ def _squeezenet(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 _PARTS = {"googlenet": _googlenet, "alexnet": _alexnet, "squeezenet1_0": _squeezenet}
+
+
+class _AdaptiveMean(nn.Module):
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, features: Tensor) -> Tensor:
+        return adaptive_mean(features, self.side, self.side)
+
+
+def adaptive_mean(features: Tensor, rows: int, columns: int) -> Tensor:
+    """Means features [N, width, rows before, columns before] over cells, as `adaptive_avg_pool2d` does.
+
+    A product with two fixed matrices: ONNX has no such pooling where the map's size is no multiple of the cells'.
+    """
+    down, across = (
+        _means(int(before), after) for before, after in zip(features.shape[2:], (rows, columns), strict=True)
+    )
+    return down @ features @ across.T
+
+
+def _means(before: int, after: int) -> Tensor:
+    """Returns [after, before]: each cell after is the mean of the cells before that it overlaps."""
+    cells = torch.arange(after).unsqueeze(1)
+    starts, ends = cells * before // after, -(-(cells + 1) * before // after)
+    inside = (torch.arange(before) >= starts) & (torch.arange(before) < ends)
+    return inside.float() / inside.sum(1, keepdim=True)
 
 
 def _mean() -> nn.Module:

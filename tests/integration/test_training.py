@@ -15,6 +15,7 @@ from canicor import manifest
 from canicor.bundle import Bundle, ModelKind, NumberFormat
 from canicor.errors import FailedPrecondition, InvalidArgument, NotFound
 from canicor.manifest import Row
+from canicor.model_input import ResizeRule
 from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import FEATURES
 from canicor.onnx_runtime import open_session
@@ -229,6 +230,17 @@ def test_classes_alone_teach_a_class_model(rows: list[Row], tmp_path: Path, home
     classes = [replace(row, key_points=None, vhs=None) for row in rows]
     run("classifier", write_manifest(tmp_path, classes), "--epochs", "1", "--size", "64")
     assert ModelRepository(Settings().models).versions("vhs-classifier") == ["1"]
+
+
+def test_a_preset_gives_way_to_what_is_stated(rows: list[Row], tmp_path: Path, home: Path) -> None:
+    path = write_manifest(tmp_path, rows)
+    run("classifier", path, "--preset", "smoke", "--size", "64")
+    spec = ModelRepository(Settings().models).read("vhs-classifier", "1").info.input
+    assert (spec.height, spec.width, spec.resize) == (64, 64, ResizeRule.STRETCH)
+    with pytest.raises(InvalidArgument, match="no preset 'best'"):
+        run("classifier", path, "--preset", "best")
+    with pytest.raises(InvalidArgument, match="googlenet has no stages to freeze"):
+        run("classifier", path, "--preset", "notebook", "--model", "googlenet")
 
 
 def test_two_models_are_compared_on_the_same_images(

@@ -20,6 +20,7 @@ from canicor.store import file_url
 from tests.integration.test_training import run, write_manifest
 from tests.phantoms import phantom_rows
 from tests.servers import free_port
+from training.fitting import Recipe
 from training.run import Plan, input_spec, train
 from training.settings import TrainingSettings
 
@@ -89,6 +90,7 @@ import os, sys
 from pathlib import Path
 from canicor.manifest import read
 from tests.integration.test_training_runs import plan
+from training.fitting import Recipe
 from training.run import train
 
 def progress(what, done, total):
@@ -102,7 +104,7 @@ train(read(Path(sys.argv[1]).read_bytes()), plan(Path(sys.argv[2])), progress)
 def plan(folder: Path) -> Plan:
     spec = input_spec(64)
     tracking = f"sqlite:///{folder / 'logged.db'}"
-    return Plan(ModelKind.CLASSIFIER, "hearts", spec, epochs=3, checkpoints=folder, tracking=tracking)
+    return Plan(ModelKind.CLASSIFIER, "hearts", spec, Recipe(epochs=3), checkpoints=folder, tracking=tracking)
 
 
 def test_a_run_that_was_killed_or_failed_is_gone_on_with(rows: list[Row], tmp_path: Path) -> None:

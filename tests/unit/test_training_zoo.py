@@ -10,10 +10,10 @@ from training.dataset import Images
 from training.distance import FeatureDistance
 from training.fitting import Recipe, class_loss, fit
 from training.served import ServedClasses
-from training.zoo import BACKBONES, STUDY_DROPOUT, STUDY_HIDDEN_LAYERS, TABLE_3, Backbone
+from training.zoo import BACKBONES, STUDY_DROPOUT, STUDY_HIDDEN_LAYERS, TABLE_3, Backbone, adaptive_mean
 
-# VGG's and AlexNet's own heads need a map of seven and six cells: no smaller input can be exported.
-SIDE = 224
+# Inception's smallest input is 75 pixels.
+SIDE = 96
 LINEAR_ON_MEAN = {
     *(
         "tf_efficientnet_b7",
@@ -59,6 +59,14 @@ def test_a_backbone_learns_a_step_and_answers_in_onnx_runtime_as_in_torch(name: 
     assert served.network.has_activation == (name in LINEAR_ON_MEAN)
     model = export.to_onnx(served, served.outputs, SIDE, SIDE)
     assert export.check_parity(model, served, IMAGES) <= export.TOLERANCE
+
+
+@pytest.mark.parametrize(("before", "after"), [((3, 3), (7, 7)), ((12, 9), (6, 6)), ((7, 7), (7, 7))])
+def test_the_adaptive_mean_is_torchs(before: tuple[int, int], after: tuple[int, int]) -> None:
+    features = torch.rand(2, 5, *before, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(
+        adaptive_mean(features, *after), torch.nn.functional.adaptive_avg_pool2d(features, after)
+    )
 
 
 def test_the_studys_head_stands_on_any_backbone() -> None:
