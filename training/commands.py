@@ -19,7 +19,7 @@ from canicor import store
 from canicor.bundle import Bundle, BundleInfo, ModelKind, NumberFormat
 from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
-from canicor.settings import Settings
+from canicor.settings import ClientSettings, Settings
 from canicor.vhs import HeartSize
 
 if TYPE_CHECKING:
@@ -125,22 +125,57 @@ def classifier(
 def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
     from canicor.manifest import read
     from training import release
+    from training.lineage import Lineage
     from training.run import train
     from training.settings import TrainingSettings
 
     settings = TrainingSettings()
-    plan = replace(plan, checkpoints=settings.home_folder / "training", tracking=settings.tracking)
-    repository = ModelRepository(settings.models)
+    plan = replace(plan, checkpoints=settings.checkpoints, tracking=settings.tracking)
+    repository, lineage = ModelRepository(settings.models), Lineage(settings.image_store, plan.name)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with _progress() as progress:
         candidate = train(read(store.read(_url(manifest))), plan, progress)
-        version = release.push(candidate, repository, progress, force) if push else None
+        try:
+            version = release.push(candidate, repository, lineage, progress, reason=force) if push else None
+        except release.NotBetter as refusal:
+            advice = "Give the same command with --force REASON to push it all the same: it is not trained again."
+            raise release.NotBetter(f"{refusal.message}\n{advice}", reason=refusal.reason) from refusal
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
         typer.echo(json.dumps(told))
     else:
         _print_metrics(told)
+
+
+@app.command()
+def retrain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    project: Annotated[str, typer.Option(help="Of the labelling service, whose reviewed labels count.")],
+    base: Annotated[str, typer.Option(metavar="FILE_OR_URL", help="A manifest of further labels.")] = "",
+    new_labels: Annotated[int, typer.Option(min=1, help="With fewer since the last time, nothing is done.")] = 100,
+) -> None:
+    """Train a model again on new labels, as it was before; what beats production becomes the candidate.
+
+    For a schedule. Nothing goes into production by itself: `canicor train promote` puts it there.
+    """
+    from canicor.manifest import read
+    from training.retraining import retrain, reviewed
+    from training.settings import TrainingSettings
+
+    others = read(store.read(_url(base))) if base else []
+    labelled = reviewed(project, ClientSettings())
+    with _progress() as progress:
+        done = retrain(name, others, labelled, new_labels, TrainingSettings(), progress)
+    if done.version:
+        typer.echo(
+            f"{name}/{done.version} beats production and is the candidate: "
+            f"`canicor train promote {name} {done.version}` puts it into production."
+        )
+    elif done.refusal:
+        typer.echo(done.refusal)
+    else:
+        typer.echo(f"{name} stays as it is: {done.new_labels} new labels, fewer than {new_labels}.")
 
 
 @app.command(name="import")

@@ -4,7 +4,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
 from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, ModelKind, NumberFormat, Predictions
 from canicor.errors import InvalidArgument
@@ -63,7 +64,7 @@ class Candidate:
         card: `card.md`.
         predictions: What the model says of some validation images.
         variants: The model in other number formats, by file.
-        test_rows: Of the images that it was tested on.
+        rows: Of all images that it was trained, fitted and tested on, with their splits.
         checkpoint: From which the same run would end here at once; None without one.
     """
 
@@ -73,8 +74,18 @@ class Candidate:
     card: str
     predictions: Predictions
     variants: Mapping[str, bytes]
-    test_rows: Sequence[Row]
+    rows: Sequence[Row]
     checkpoint: Checkpoint | None
+
+    @property
+    def test_rows(self) -> list[Row]:
+        """Of the images that it was tested on."""
+        return [row for row in self.rows if row.split == _TEST]
+
+    def discard(self) -> None:
+        """Removes what would let the same run end here at once."""
+        if self.checkpoint:
+            self.checkpoint.remove()
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,12 @@ class Plan:
     backbone: "Backbone | None" = None
     checkpoints: Path | None = None
     tracking: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Returns what a bundle keeps as its `training_plan`."""
+        fields = ("recipe", "seed", "formats", "backbone")
+        record: dict[str, Any] = to_jsonable_python({name: getattr(self, name) for name in fields})
+        return record
 
     def checkpoint(self, rows: Sequence[Row]) -> Checkpoint | None:
         """Returns where a run on these rows stands."""
@@ -177,25 +194,13 @@ def _logged(plan: Plan, dataset: Dataset, checkpoint: Checkpoint | None) -> Abst
 
 
 def _parameters(plan: Plan, dataset: Dataset) -> dict[str, object]:
-    """Returns all that makes a run, by name."""
-    planned = asdict(replace(plan, checkpoints=None, tracking=None))
-    parameters = _flat(planned | {"spec": plan.spec.model_dump()})
+    """Returns all that makes a run, nested by name."""
+    parameters: dict[str, object] = {"kind": plan.kind, "input": plan.spec.model_dump(), **plan.record()}
     for one in SPLITS:
         rows = getattr(dataset, one).rows
         parameters |= {f"{one}_images": len(rows), f"{one}_digest": digest(rows)}
     versions = {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
-    return parameters | {f"version.{package}": one for package, one in versions.items()}
-
-
-def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Returns nested values by their paths, without those that are None."""
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[f"{prefix}{name}"] = value
-    return flat
+    return parameters | {"version": versions}
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -313,6 +318,7 @@ def _candidate(
         test_dataset_digest=digest(dataset.test.rows),
         training_origins=tuple(sorted({row.origin for row in dataset.train.rows})),
         training_run=material.run.name,
+        training_plan=plan.record(),
         create_time=datetime.now(UTC),
         **{**fitted, "metrics": fitted["metrics"] | shares},
     )
@@ -320,7 +326,8 @@ def _candidate(
     card = export.card(plan.name, info, counts, difference, refused)
     predictions = export.predictions(model, kind, dataset.validation)
     others = variants(model, kind, plan.formats, dataset, plan.seed)
-    return Candidate(plan.name, info, model, card, predictions, others, dataset.test.rows, material.checkpoint)
+    rows = [row for one in SPLITS for row in getattr(dataset, one).rows]
+    return Candidate(plan.name, info, model, card, predictions, others, rows, material.checkpoint)
 
 
 def _refused(

@@ -81,7 +81,7 @@ def logged(
             SQLite file is made where needed, and artefacts lie beside it.
         experiment: Under which it appears.
         name: Of a new run.
-        parameters: What went in.
+        parameters: What went in; nested ones are written down by their paths (`recipe.epochs`).
         identity: Of the run; None for one that is never taken up again.
 
     Raises:
@@ -157,8 +157,16 @@ def _taken_up(
                 client.update_run(run.info.run_id, RunStatus.to_string(RunStatus.RUNNING))
                 return run
     run = client.create_run(experiment, tags={_RUN: identity.digest} if identity else {}, run_name=name)
-    client.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in parameters.items()])
+    client.log_batch(run.info.run_id, params=[Param(*one) for one in _flat(parameters)])
     return run
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
 
 
 @contextmanager

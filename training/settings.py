@@ -1,6 +1,7 @@
 """Settings of training."""
 
 import os
+from pathlib import Path
 
 from pydantic import Field
 
@@ -8,13 +9,18 @@ from canicor.settings import Settings
 
 
 class TrainingSettings(Settings):
-    """Where runs are written down."""
+    """Where runs are written down and taken up again."""
 
     mlflow_tracking_uri: str = Field(
         "",
         description="MLflow server or database that runs are written to. Empty: MLFLOW_TRACKING_URI, without it "
         "HOME/training/mlruns.",
     )
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder from which a run that was stopped goes on."""
+        return self.home_folder / "training"
 
     @property
     def tracking(self) -> str:

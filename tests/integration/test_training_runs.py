@@ -65,7 +65,7 @@ def test_a_run_is_written_down_with_all_that_made_it_and_all_that_came_of_it(
     assert logged.info.status == "FINISHED"
     assert logged.info.run_name == told["training_run"] == bundle.info.training_run
     parameters = logged.data.params
-    assert (parameters["kind"], parameters["seed"], parameters["spec.width"]) == ("keypoints", "3", "64")
+    assert (parameters["kind"], parameters["seed"], parameters["input.width"]) == ("keypoints", "3", "64")
     assert float(parameters["recipe.learning_rate"]) > 0
     assert parameters["train_digest"] == bundle.info.training_dataset_digest
     assert parameters["test_digest"] == bundle.info.test_dataset_digest
