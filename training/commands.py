@@ -1,13 +1,14 @@
 """`canicor train`: fits models on a dataset manifest and pushes them."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel
@@ -38,6 +39,9 @@ _NumberFormats = Annotated[
 ]
 _Push = Annotated[bool, typer.Option(help="Push into production where it beats what is there.")]
 _Force = Annotated[str, typer.Option(metavar="REASON", help="Push whatever it is worth; kept in the bundle.")]
+_Precision = Annotated[
+    Literal["no", "bf16", "fp16"], typer.Option(help="16-bit floats where they do no harm; fp16 needs a GPU.")
+]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -50,15 +54,17 @@ def keypoints(
     size: Annotated[int, typer.Option(help=_SIZE_HELP)] = 192,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
     number_format: _NumberFormats = None,
+    precision: _Precision = "no",
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
     """Train a key-point model on a manifest, test, export and push it."""
     from training.fitting import Recipe
+    from training.processes import Precision
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
 
-    recipe = Recipe(epochs or KEY_POINT_EPOCHS)
+    recipe = Recipe(epochs or KEY_POINT_EPOCHS, precision=Precision(precision))
     plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or ())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
@@ -89,6 +95,7 @@ def classifier(
     size: Annotated[int | None, typer.Option(help=_SIZE_HELP)] = None,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
     number_format: _NumberFormats = None,
+    precision: _Precision = "no",
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
@@ -98,6 +105,7 @@ def classifier(
     What isn't given is as the preset has it.
     """
     from training import presets
+    from training.processes import Precision
     from training.run import Plan
 
     chosen = presets.preset(preset).changed(
@@ -114,7 +122,7 @@ def classifier(
         ModelKind.CLASSIFIER,
         name,
         chosen.spec,
-        chosen.recipe,
+        replace(chosen.recipe, precision=Precision(precision)),
         seed,
         number_format or (),
         chosen.backbone,
@@ -136,6 +144,8 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     repository.versions(plan.name)
     with _progress() as progress:
         candidate = train(read(store.read(_url(manifest))), plan, progress)
+        if candidate is None:
+            return
         try:
             version = release.push(candidate, repository, lineage, progress, reason=force) if push else None
         except release.NotBetter as refusal:
@@ -167,6 +177,8 @@ def retrain(
     labelled = reviewed(project, ClientSettings())
     with _progress() as progress:
         done = retrain(name, others, labelled, new_labels, TrainingSettings(), progress)
+    if done is None:
+        return
     if done.version:
         typer.echo(
             f"{name}/{done.version} beats production and is the candidate: "
@@ -303,7 +315,9 @@ def list_() -> None:
 def _progress() -> Iterator["dataset.Progress"]:
     """Shows bars on stderr, one for each thing that is being done; stdout stays free for the answer."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    # Where several processes fit one network, one of them shows it: `torchrun` numbers them.
+    helping = os.environ.get("RANK", "0") != "0"
+    with Progress(*columns, console=Console(stderr=True), disable=helping) as bars:
 
         def show(what: str, done: int, total: int) -> None:
             unfinished = [task.id for task in bars.tasks if not task.finished]

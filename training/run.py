@@ -30,6 +30,7 @@ from training.distance import FeatureDistance
 from training.impostors import KINDS, Impostors
 from training.network import STRIDE, ClassNetwork, KeyPointNetwork
 from training.number_formats import variants
+from training.processes import is_main
 from training.reference import reference
 from training.served import Served, ServedClasses, ServedKeyPoints
 
@@ -157,18 +158,22 @@ class _Material:
 
     plan: Plan
     dataset: Dataset
-    impostors: Impostors
     checkpoint: Checkpoint | None
     run: runs.Run
 
 
-def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
+def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate | None:
     """Trains, evaluates and exports what the plan says; writes no model.
+
+    Of several processes the main one alone does more than fit.
 
     Args:
         rows: Of a manifest; those without a split are split here.
         plan: What to train.
         progress: Told how far it is.
+
+    Returns:
+        The model; None in a process that only helped to fit it.
 
     Raises:
         CanicorError: The rows or an image are not fit to train on, the run can't be written down, or a model does
@@ -179,8 +184,16 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
     checkpoint = plan.checkpoint(dataset.train.rows)
     with _logged(plan, dataset, checkpoint) as run:
-        material = _Material(plan, dataset, _impostors(plan, progress), checkpoint, run)
-        candidate = _TRAINERS[plan.kind](material, progress)
+        material = _Material(plan, dataset, checkpoint, run)
+        if plan.kind is ModelKind.KEYPOINTS:
+            key_points = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
+            finish = partial(_key_point_model, material, key_points)
+        else:
+            classes = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
+            finish = partial(_class_model, material, classes)
+        if not is_main():
+            return None
+        candidate = finish(progress)
         run.result(candidate.info, candidate.card)
     return candidate
 
@@ -190,7 +203,8 @@ def _logged(plan: Plan, dataset: Dataset, checkpoint: Checkpoint | None) -> Abst
     trained_on = digest(dataset.train.rows)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{trained_on[:8]}-seed-{plan.seed}"
     identity = runs.Identity(checkpoint.run, checkpoint.file.exists()) if checkpoint else None
-    return runs.logged(plan.tracking, plan.name, name, _parameters(plan, dataset), identity)
+    tracking = plan.tracking if is_main() else None
+    return runs.logged(tracking, plan.name, name, _parameters(plan, dataset), identity)
 
 
 def _parameters(plan: Plan, dataset: Dataset) -> dict[str, object]:
@@ -208,9 +222,8 @@ def _impostors(plan: Plan, progress: Progress) -> Impostors:
     return Impostors.draw(_IMPOSTORS, plan.seed, plan.spec, drawn)
 
 
-def _train_key_points(material: _Material, progress: Progress) -> Candidate:
+def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
-    network = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
     distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
     points, peaks, distances, _ = evaluation.predict(served, dataset.validation.pixels)
@@ -236,12 +249,11 @@ def _train_key_points(material: _Material, progress: Progress) -> Candidate:
         ),
         "metrics": evaluation.key_point_metrics(dataset.test, tested[0], sigma, plan.seed),
     }
-    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
+    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)], progress)
 
 
-def _train_classes(material: _Material, progress: Progress) -> Candidate:
+def _class_model(material: _Material, network: "ClassNetwork | ZooNetwork", progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
-    network = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
     distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
@@ -264,7 +276,7 @@ def _train_classes(material: _Material, progress: Progress) -> Candidate:
             dataset.test, tested[0].argmax(axis=1), tested[0].max(axis=1), plan.seed
         ),
     }
-    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
+    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)], progress)
 
 
 def _fit(
@@ -287,14 +299,12 @@ def _class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
     return plan.backbone.build(plan.spec.height, plan.spec.width) if plan.backbone else ClassNetwork()
 
 
-_TRAINERS = {ModelKind.KEYPOINTS: _train_key_points, ModelKind.CLASSIFIER: _train_classes}
-
-
 def _candidate(
     material: _Material,
     served: Served,
     fitted: dict[str, Any],
     distances: NDArray[np.float32],
+    progress: Progress,
 ) -> Candidate:
     """Exports a model.
 
@@ -303,12 +313,14 @@ def _candidate(
         served: The network with all its outputs.
         fitted: Fields of its `BundleInfo` that were fitted or measured.
         distances: [N], of the test images.
+        progress: Told how far it is.
     """
     dataset, plan, kind, spec = material.dataset, material.plan, served.kind, material.plan.spec
     model = export.to_onnx(served, served.outputs, spec.height, spec.width)
     difference = export.check_parity(model, served, dataset.validation)
-    strange = evaluation.predict(served, material.impostors.pixels)[served.outputs.index(DISTANCE)]
-    refused = _refused(distances, strange, material.impostors.kinds, fitted["limits"].max_distance)
+    impostors = _impostors(plan, progress)
+    strange = evaluation.predict(served, impostors.pixels)[served.outputs.index(DISTANCE)]
+    refused = _refused(distances, strange, impostors.kinds, fitted["limits"].max_distance)
     shares = {f"{what}_refused": refused[what] for what in (_TEST, _ALL_IMPOSTORS)}
     info = BundleInfo(
         kind=kind,
