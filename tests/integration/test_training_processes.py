@@ -21,11 +21,9 @@ def together(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[
         "CANICOR_HOME": str(folder / "home"),
     }
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
+    return subprocess.run(
         [*launch, *map(str, command)], env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 PROGRAM = """
@@ -48,8 +46,8 @@ def loss_of(network, images, points, classes):
 def told(epoch, loss):
     losses.append(loss)
 
-folder, epochs = Path(sys.argv[1]), int(sys.argv[2])
-left = Checkpoint(folder / "left.pt", "run")
+folder, epochs, checkpoint = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+left = Checkpoint(folder / checkpoint.format(rank=os.environ["RANK"]), "run")
 network = fit(KeyPointNetwork, loss_of, numbered, Recipe(epochs=epochs, averaging=0.9), 0, told, left)
 weights = hashlib.sha256(b"".join(one.detach().numpy().tobytes() for one in network.parameters())).hexdigest()
 (folder / os.environ["RANK"]).write_text(json.dumps({"seen": seen, "losses": losses, "weights": weights}))
@@ -58,7 +56,8 @@ weights = hashlib.sha256(b"".join(one.detach().numpy().tobytes() for one in netw
 
 def test_two_processes_see_different_images_and_learn_the_same(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    together(tmp_path, tmp_path / "program.py", tmp_path, "8")
+    done = together(tmp_path, tmp_path / "program.py", tmp_path, "8", "left-0.pt")
+    assert done.returncode == 0, done.stderr
     one, other = (json.loads((tmp_path / rank).read_text()) for rank in "01")
     assert one["weights"] == other["weights"]
     assert one["losses"] == other["losses"]
@@ -68,6 +67,10 @@ def test_two_processes_see_different_images_and_learn_the_same(tmp_path: Path) -
         first, second = ([*half["seen"][2 * epoch], *half["seen"][2 * epoch + 1]] for half in (one, other))
         assert sorted(first + second) == list(range(30))
         assert abs(len(first) - len(second)) <= 2
+    # Each with a checkpoint of its own, of which there is one: the first process would go on alone.
+    done = together(tmp_path, tmp_path / "program.py", tmp_path, "9", "left-{rank}.pt")
+    assert done.returncode != 0
+    assert "do not see the same checkpoint" in done.stderr
 
 
 def test_the_command_pushes_one_version_and_answers_once(tmp_path: Path) -> None:
@@ -75,6 +78,7 @@ def test_the_command_pushes_one_version_and_answers_once(tmp_path: Path) -> None
     done = together(
         tmp_path, "-m", "canicor.cli", "train", "keypoints", path, "--epochs", "2", "--size", "64", "--json"
     )
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["version"] == "1"
     repository = ModelRepository(file_url(tmp_path / "home" / "models"))
     assert repository.versions("vhs-keypoints") == ["1"]
