@@ -186,20 +186,6 @@ def test_what_is_missing_is_told_in_a_sentence(
         retrain()
 
 
-def test_a_model_that_was_trained_by_hand_can_be_trained_again(
-    clinic: Clinic, rows: list[Row], tmp_path: Path
-) -> None:
-    path = write_manifest(tmp_path, [replace(row, split="") for row in rows])
-    run("classifier", path, "--epochs", "1", "--size", "64")
-    assert run("retrain", "vhs-classifier", "--project", "hearts") == (
-        "vhs-classifier stays as it is: 0 new labels, fewer than 100.\n"
-    )
-    production = ModelRepository(Settings().models).read("vhs-classifier", "1").info
-    kept = Lineage(Settings().image_store, "vhs-classifier").of(production)
-    assert {row.image_sha256 for row in kept} == {row.image_sha256 for row in rows}
-    assert all(row.split for row in kept)
-
-
 def test_the_cron_job_runs_a_command_that_there_is() -> None:
     job = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "retrain.yaml").read_text())
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]

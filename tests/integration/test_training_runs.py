@@ -80,9 +80,6 @@ def test_a_run_is_written_down_with_all_that_made_it_and_all_that_came_of_it(
     )
     assert card == bundle.card
     assert BundleInfo.model_validate_json(info).metrics == bundle.info.metrics
-    # Pushed, the run is over: the same command is another one.
-    run("keypoints", path, "--epochs", "2", "--size", "64", "--seed", "3", "--force", "again")
-    assert len(runs_of(client, "vhs-keypoints")) == 2
 
 
 KILLED = """
@@ -129,6 +126,10 @@ def test_a_run_that_was_killed_or_failed_is_gone_on_with(rows: list[Row], tmp_pa
     assert finished.info.run_name == candidate.info.training_run
     assert finished.info.status == "FINISHED"
     assert losses(client, finished) == [1, 2, 3]
+    # Pushed, it is over: the same command is another run.
+    candidate.discard()
+    train(manifest.read(path.read_bytes()), plan(tmp_path), lambda *_: None)
+    assert len(runs_of(client, "hearts")) == 2
 
 
 def test_a_store_that_does_not_answer_is_told_before_training(
