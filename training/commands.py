@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel
@@ -16,9 +16,8 @@ from canicor import store
 from canicor.bundle import Bundle, BundleInfo, ModelKind, NumberFormat
 from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
-from canicor.settings import Settings
+from canicor.settings import ClientSettings, Settings
 from canicor.vhs import HeartSize
-from training.command_line import checkpoint_folder, manifest_url
 from training.experiments.commands import app as experiments
 from training.progress import bars
 from training.tuning.command import tune
@@ -44,6 +43,9 @@ _NumberFormats = Annotated[
 ]
 _Push = Annotated[bool, typer.Option(help="Push into production where it beats what is there.")]
 _Force = Annotated[str, typer.Option(metavar="REASON", help="Push whatever it is worth; kept in the bundle.")]
+_Precision = Annotated[
+    Literal["no", "bf16", "fp16"], typer.Option(help="16-bit floats where they do no harm; fp16 needs a GPU.")
+]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -59,24 +61,23 @@ def keypoints(
     size: Annotated[int, typer.Option(help=_SIZE_HELP)] = 192,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
     number_format: _NumberFormats = None,
+    precision: _Precision = "no",
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
     """Train a key-point model on a manifest, test, export and push it."""
     from training.fitting import Recipe
+    from training.processes import Precision
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
 
-    recipe = Recipe(KEY_POINT_EPOCHS).tuned(
+    recipe = Recipe(KEY_POINT_EPOCHS, precision=Precision(precision)).tuned(
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,
         augmentation_strength=augmentation_strength,
     )
-    formats = number_format or ()
-    plan = Plan(
-        ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, formats, checkpoints=checkpoint_folder()
-    )
+    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or ())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
@@ -109,6 +110,7 @@ def classifier(
     size: Annotated[int | None, typer.Option(help=_SIZE_HELP)] = None,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
     number_format: _NumberFormats = None,
+    precision: _Precision = "no",
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
@@ -118,6 +120,7 @@ def classifier(
     What isn't given is as the preset has it.
     """
     from training import presets
+    from training.processes import Precision
     from training.run import Plan
 
     chosen = presets.preset(preset).changed(
@@ -137,12 +140,11 @@ def classifier(
         ModelKind.CLASSIFIER,
         name,
         chosen.spec,
-        chosen.recipe,
+        replace(chosen.recipe, precision=Precision(precision)),
         seed,
         number_format or (),
         chosen.backbone,
         chosen.dropout,
-        checkpoint_folder(),
     )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
@@ -150,19 +152,61 @@ def classifier(
 def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
     from canicor.manifest import read
     from training import release
+    from training.lineage import Lineage
     from training.run import train
+    from training.settings import TrainingSettings
 
-    repository = ModelRepository(Settings().models)
+    settings = TrainingSettings()
+    plan = replace(plan, checkpoints=settings.training_folder, tracking=settings.tracking)
+    repository, lineage = ModelRepository(settings.models), Lineage(settings.image_store, plan.name)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with bars() as progress:
-        candidate = train(read(store.read(manifest_url(manifest))), plan, progress)
-        version = release.push(candidate, repository, progress, force) if push else None
+        candidate = train(read(store.read(store.url_of(manifest))), plan, progress)
+        if candidate is None:
+            return
+        try:
+            version = release.push(candidate, repository, lineage, progress, reason=force) if push else None
+        except release.NotBetter as refusal:
+            advice = "Give the same command with --force REASON to push it all the same: it is not trained again."
+            raise release.NotBetter(f"{refusal.message}\n{advice}", reason=refusal.reason) from refusal
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
         typer.echo(json.dumps(told))
     else:
         _print_metrics(told)
+
+
+@app.command()
+def retrain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    project: Annotated[str, typer.Option(help="Of the labelling service, whose reviewed labels count.")],
+    base: Annotated[str, typer.Option(metavar="FILE_OR_URL", help="A manifest of further labels.")] = "",
+    new_labels: Annotated[int, typer.Option(min=1, help="With fewer since the last time, nothing is done.")] = 100,
+) -> None:
+    """Train a model again on new labels, as it was before; what beats production becomes the candidate.
+
+    For a schedule. Nothing goes into production by itself: `canicor train promote` puts it there.
+    """
+    from canicor.manifest import read
+    from training.retraining import retrain, reviewed
+    from training.settings import TrainingSettings
+
+    others = read(store.read(store.url_of(base))) if base else []
+    labelled = reviewed(project, ClientSettings())
+    with bars() as progress:
+        done = retrain(name, others, labelled, new_labels, TrainingSettings(), progress)
+    if done is None:
+        return
+    if done.version:
+        typer.echo(
+            f"{name}/{done.version} beats production and is the candidate: "
+            f"`canicor train promote {name} {done.version}` puts it into production."
+        )
+    elif done.refusal:
+        typer.echo(done.refusal)
+    else:
+        typer.echo(f"{name} stays as it is: {done.new_labels} new labels, fewer than {new_labels}.")
 
 
 @app.command(name="import")
@@ -267,7 +311,7 @@ def _test_rows(manifest: str) -> "list[Row]":
     from canicor.manifest import read
     from training.checks import refuse
 
-    rows = read(store.read(manifest_url(manifest)))
+    rows = read(store.read(store.url_of(manifest)))
     rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
     refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
     return rows

@@ -26,6 +26,7 @@ from services.classifier.model import Model
 from tests.phantoms import phantom_rows
 from training.commands import app
 from training.impostors import KINDS
+from training.lineage import Lineage
 
 PHANTOMS = 42
 
@@ -127,6 +128,18 @@ def test_the_bundles_answer_any_number_of_images(trained: tuple[list[dict], Mode
         assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
         assert (distance.shape, distance.dtype) == ((count,), np.float32)
         assert (heat.shape, heat.dtype) == ((count, 2, 3), np.float32)
+
+
+def test_the_bundles_say_how_to_train_again_and_the_images_store_on_what(
+    rows: list[Row], trained: tuple[list[dict], ModelRepository]
+) -> None:
+    for name in trained[1].names():
+        info = production(trained[1], name).info
+        plan = info.training_plan
+        assert (plan["seed"], plan["recipe"]["epochs"], plan["formats"]) == (0, 2, ["fp16"])
+        kept = Lineage(Settings().image_store, name).of(info)
+        assert {row.image_sha256 for row in kept} == {row.image_sha256 for row in rows}
+        assert {row.split for row in kept} == {"train", "validation", "test"}
 
 
 def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(
@@ -283,9 +296,9 @@ def test_a_model_that_does_not_beat_production_stays_out(rows: list[Row], tmp_pa
         run("keypoints", path, *options, "--seed", "1")
     assert repository.versions("vhs-keypoints") == ["1"]
     # What was refused need not be trained again.
-    assert len(list((home / "training").iterdir())) == 2
+    assert len(list((home / "training").glob("*.pt"))) == 2
     run("keypoints", path, *options, "--force", "new clinic")
-    assert len(list((home / "training").iterdir())) == 1
+    assert len(list((home / "training").glob("*.pt"))) == 1
     assert repository.read("vhs-keypoints", "2").info.push_reason == "new clinic"
     assert run("rollback", "vhs-keypoints") == "vhs-keypoints/1 is in production again.\n"
     assert run("promote", "vhs-keypoints", "2") == "vhs-keypoints/2 is in production.\n"

@@ -12,8 +12,8 @@ from rich.table import Table
 from canicor import store
 from canicor.bundle import ModelKind
 from canicor.errors import InvalidArgument
-from training.command_line import checkpoint_folder, manifest_url
 from training.progress import bars
+from training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from training.tuning.search import Search
@@ -59,10 +59,10 @@ def tune(
     options = {"preset": preset, "model": model, "pretrained": pretrained, "frozen": frozen, "stretch": stretch}
     given = {name: one for name, one in options.items() if one is not None}
     search = _search(kind, given, size, epochs, seed)
-    rows = read(store.read(manifest_url(manifest)))
+    rows = read(store.read(store.url_of(manifest)))
     subject = search.subject(rows)
     name = study or f"{kind}-{hashlib.sha256(repr(subject).encode()).hexdigest()[:8]}"
-    folder = checkpoint_folder()
+    folder = TrainingSettings().training_folder
     shared = SharedStudy(storage or f"sqlite:///{folder / 'tuning.db'}", name, trials, seed)
     shared.create(subject)
     with bars() as progress:
