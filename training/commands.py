@@ -1,10 +1,7 @@
 """`canicor train`: fits models on a dataset manifest and pushes them."""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from canicor import store
@@ -22,12 +18,15 @@ from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import ClientSettings, Settings
 from canicor.vhs import HeartSize
+from training.experiments.commands import app as experiments
+from training.progress import bars
 
 if TYPE_CHECKING:
-    from training import dataset, run
+    from canicor.manifest import Row
+    from training import run
 
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
-
+app.add_typer(experiments, name="experiment")
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
@@ -142,10 +141,8 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     repository, lineage = ModelRepository(settings.models), Lineage(settings.image_store, plan.name)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
-    with _progress() as progress:
+    with bars() as progress:
         candidate = train(read(store.read(_url(manifest))), plan, progress)
-        if candidate is None:
-            return
         try:
             version = release.push(candidate, repository, lineage, progress, reason=force) if push else None
         except release.NotBetter as refusal:
@@ -175,10 +172,8 @@ def retrain(
 
     others = read(store.read(_url(base))) if base else []
     labelled = reviewed(project, ClientSettings())
-    with _progress() as progress:
+    with bars() as progress:
         done = retrain(name, others, labelled, new_labels, TrainingSettings(), progress)
-    if done is None:
-        return
     if done.version:
         typer.echo(
             f"{name}/{done.version} beats production and is the candidate: "
@@ -206,7 +201,7 @@ def import_(
     from training import layouts
     from training.checks import refuse
 
-    with _progress() as progress:
+    with bars() as progress:
         found = layouts.read(source, partial(progress, "Reading images"))
     console = Console(stderr=True)
     if not leave_out_bad:
@@ -230,18 +225,15 @@ def compare(
     as_json: _AsJson = False,
 ) -> None:
     """Hold a model to another on the same images: those marked test, or all of a manifest without splits."""
-    from canicor.manifest import digest, read
-    from training.checks import refuse
+    from canicor.manifest import digest
     from training.comparison import Answers, compare
     from training.dataset import Images, counting
 
-    rows = read(store.read(_url(manifest)))
-    rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
-    refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
+    rows = _test_rows(manifest)
     repository = ModelRepository(Settings().models)
     bundles = [_bundle(repository, name) for name in (model, other)]
     answers = []
-    with _progress() as progress:
+    with bars() as progress:
         for bundle in bundles:
             loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
             images = Images.load(rows, bundle.info.input, loaded)
@@ -261,6 +253,44 @@ def compare(
     console.print(f"McNemar's exact test: p = {found.p:.3g}")
     if not unseen:
         console.print("These are not the test images of both: one may have been trained on some.")
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="NAME[/VERSION]", help="By default its production version.")],
+    manifest: _Manifest,
+    folder: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("model-report"),
+) -> None:
+    """Write a report on a model: on the images marked test, or all of a manifest without splits."""
+    from canicor.manifest import digest
+    from training.dataset import Images, counting
+    from training.experiments.model_report import about
+    from training.experiments.provenance import command, made_by, notices
+    from training.experiments.report import REPORT, write
+
+    rows = _test_rows(manifest)
+    bundle = _bundle(ModelRepository(Settings().models), model)
+    with bars() as progress:
+        loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
+        images = Images.load(rows, bundle.info.input, loaded)
+    told = notices(rows)
+    if bundle.info.test_dataset_digest != digest(rows):
+        told.append("These are not the model's own test images: it may have been trained on some.")
+    found = about(bundle, images, seed=0)
+    write(folder, found, made_by(command(context), 0, {"test": rows}), told)
+    typer.echo(found.conclusion)
+    typer.echo(str(folder / REPORT))
+
+
+def _test_rows(manifest: str) -> "list[Row]":
+    from canicor.manifest import read
+    from training.checks import refuse
+
+    rows = read(store.read(_url(manifest)))
+    rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
+    refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
+    return rows
 
 
 def _url(manifest: str) -> str:
@@ -309,22 +339,6 @@ def list_() -> None:
                 _figure(info, "vhs_mae"),
             )
     Console().print(table)
-
-
-@contextmanager
-def _progress() -> Iterator["dataset.Progress"]:
-    """Shows bars on stderr, one for each thing that is being done; stdout stays free for the answer."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Where several processes fit one network, one of them shows it: `torchrun` numbers them.
-    helping = os.environ.get("RANK", "0") != "0"
-    with Progress(*columns, console=Console(stderr=True), disable=helping) as bars:
-
-        def show(what: str, done: int, total: int) -> None:
-            unfinished = [task.id for task in bars.tasks if not task.finished]
-            bar = unfinished[-1] if unfinished else bars.add_task(what)
-            bars.update(bar, description=what, completed=done, total=total)
-
-        yield show
 
 
 def _summary(info: BundleInfo) -> dict[str, Any]:

@@ -113,6 +113,18 @@ class Images:
             features=self.features[members],
         )
 
+    def joined(self, others: Self) -> Self:
+        """Returns these images and others of the same size behind them."""
+        return replace(
+            self,
+            rows=self.rows + others.rows,
+            pixels=np.concatenate((self.pixels, others.pixels)),
+            placements=self.placements + others.placements,
+            points=np.concatenate((self.points, others.points)),
+            classes=np.concatenate((self.classes, others.classes)),
+            features=np.concatenate((self.features, others.features)),
+        )
+
     def __len__(self) -> int:
         return len(self.pixels)
 

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from sklearn.covariance import LedoitWolf
 from torch import Generator, Tensor, nn
 
@@ -60,8 +61,10 @@ class FeatureDistance(nn.Module):
                 pixels, points = (torch.from_numpy(one)[batch] for one in (images.pixels, images.points))
                 changed, _ = augment(pixels, points, strength, generator)
                 parts += [_pooled(encoder(pixels)), _pooled(encoder(changed))]
-        fitted = LedoitWolf().fit(torch.cat(parts).double().numpy())
-        return cls(fitted.location_, np.linalg.cholesky(fitted.precision_))
+        # Its own inverse takes minutes where features are thousands.
+        fitted = LedoitWolf(store_precision=False).fit(torch.cat(parts).double().numpy())
+        lower = np.linalg.cholesky(fitted.covariance_)
+        return cls(fitted.location_, solve_triangular(lower, np.eye(len(lower)), lower=True).T)
 
 
 def _pooled(maps: list[Tensor]) -> Tensor:

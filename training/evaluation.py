@@ -34,7 +34,9 @@ _NEAR = 0.5
 # Within 1.96 standard deviations of the bias lie 95 % of errors that are normal.
 _LIMITS_OF_AGREEMENT = 1.96
 
-_BINS = 10
+BINS = 10
+"""Of confidence, equally wide."""
+
 _BATCH = 32
 
 
@@ -46,6 +48,18 @@ def predict(network: nn.Module, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.f
             outputs = network(batch)
             parts.append(outputs if isinstance(outputs, tuple) else (outputs,))
     return tuple(torch.cat(output).numpy() for output in zip(*parts, strict=True))
+
+
+def classified(network: nn.Module, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Returns the likeliest class [N] of pixels [N, height, width], and the probability [N] stated of it.
+
+    Args:
+        network: Gives logits.
+        pixels: To ask about.
+    """
+    (logits,) = predict(network, pixels)
+    scaled = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return logits.argmax(axis=1), scaled.max(axis=1) / scaled.sum(axis=1)
 
 
 def key_point_metrics(images: Images, points: NDArray[np.float32], sigma: float, seed: int) -> dict[str, Metric]:
@@ -118,12 +132,15 @@ def class_metrics(
     metrics["macro_f1"] = with_interval(confusion, _macro_f1, subjects, seed)
     if len({*images.classes.tolist(), *classes.tolist()}) > 1:
         metrics["quadratic_kappa"] = with_interval(confusion, _quadratic_kappa, subjects, seed)
-    bins = np.zeros((count, _BINS, 2))
-    bins[np.arange(count), np.minimum((confidence * _BINS).astype(int), _BINS - 1)] = np.stack(
-        [np.ones(count), right - confidence], axis=1
-    )
+    bins = np.zeros((count, BINS, 2))
+    bins[np.arange(count), bins_of(confidence)] = np.stack([np.ones(count), right - confidence], axis=1)
     metrics["calibration_error"] = with_interval(bins, _calibration_error, subjects, seed)
     return metrics
+
+
+def bins_of(confidence: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Returns which of `BINS` each confidence [N] lies in."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
 
 def subjects_of(images: Images) -> list[str]:

@@ -21,7 +21,9 @@ def random_pictures(count: int) -> Images:
     rng = np.random.default_rng(0)
     images = labelled(rng.permutation(np.tile([7.5, 9.0, 11.0], count // 3)).tolist())
     coarse = rng.integers(0, 256, (count, 8, 8), dtype=np.uint8)
-    return replace(images, pixels=np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2))
+    pixels = np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)
+    # Without points, what is left as it is stays where it is.
+    return replace(images, pixels=pixels, points=np.full_like(images.points, np.nan))
 
 
 def said(images: Images, epochs: int) -> HeldOut:
