@@ -163,8 +163,6 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     repository.versions(plan.name)
     with bars() as progress:
         candidate = train(read(store.read(store.url_of(manifest))), plan, progress)
-        if candidate is None:
-            return
         try:
             version = release.push(candidate, repository, lineage, progress, reason=force) if push else None
         except release.NotBetter as refusal:
@@ -196,8 +194,6 @@ def retrain(
     labelled = reviewed(project, ClientSettings())
     with bars() as progress:
         done = retrain(name, others, labelled, new_labels, TrainingSettings(), progress)
-    if done is None:
-        return
     if done.version:
         typer.echo(
             f"{name}/{done.version} beats production and is the candidate: "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def bars() -> Iterator["dataset.Progress"]:
     """Shows one bar for each thing that is being done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Where several processes fit one network, one of them shows it: `torchrun` numbers them.
+    # Where several processes fit one network, the main one shows it: `torchrun` numbers them.
     helping = os.environ.get("RANK", "0") != "0"
     with Progress(*columns, console=Console(stderr=True), disable=helping) as shown:
 

@@ -46,7 +46,7 @@ def retrain(
     fewest: int,
     settings: TrainingSettings,
     progress: Progress,
-) -> Retraining | None:
+) -> Retraining:
     """Trains a model as production was, and makes it the candidate where it beats that on the same test images.
 
     Args:
@@ -56,9 +56,6 @@ def retrain(
         fewest: New labels from which on it is worth while.
         settings: Where models, datasets and runs lie.
         progress: Told how far it is.
-
-    Returns:
-        What came of it; None in a process that only helped.
 
     Raises:
         FailedPrecondition: Nothing is in production, or it does not say how it was trained.
@@ -76,8 +73,6 @@ def retrain(
     if new_labels < fewest:
         return Retraining(new_labels)
     candidate = train(rows, plan, progress)
-    if candidate is None:
-        return None
     try:
         version = release.push(candidate, repository, lineage, progress, alias=Alias.CANDIDATE)
     except release.NotBetter as refusal:

@@ -164,20 +164,18 @@ class _Material:
     run: runs.Run
 
 
-def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate | None:
+def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     """Trains, evaluates and exports what the plan says; writes no model.
 
-    Of several processes the main one alone does more than fit.
+    Of several processes the main one alone does more than fit; the others end here.
 
     Args:
         rows: Of a manifest; those without a split are split here.
         plan: What to train.
         progress: Told how far it is.
 
-    Returns:
-        The model; None in a process that only helped to fit it.
-
     Raises:
+        SystemExit: This process only helped to fit the model, and has nothing left to do.
         CanicorError: The rows or an image are not fit to train on, the run can't be written down, or a model does
             not survive its export.
     """
@@ -192,7 +190,7 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate | No
             classes = _fit(material, partial(class_network, plan), fitting.class_loss, progress)
             finish = partial(_class_model, material, classes)
         if not is_main():
-            return None
+            raise SystemExit
         candidate = finish(progress)
         run.result(candidate.info, candidate.card)
     return candidate
