@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from canicor.bundle import INPUT, Metric, ModelKind
-from canicor.errors import FailedPrecondition, InvalidArgument
+from canicor.errors import InvalidArgument
 from canicor.manifest import Row
 from canicor.model_repository import ModelRepository
 from canicor.onnx_runtime import open_session
@@ -138,10 +138,6 @@ def _trained(
         backbone=preset.backbone,
     )
     candidate = train(rows, plan, conditions.progress)
-    if candidate is None:
-        raise FailedPrecondition(
-            "The zoo is trained by one process: give the command without torchrun.", reason="SEVERAL_PROCESSES"
-        )
     version = ""
     if repository:
         version = repository.push(
