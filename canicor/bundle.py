@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from canicor.model_input import ResizeRule
 from canicor.vhs import HEART_SIZES, VERTEBRAE_SPANNED, HeartSize
@@ -157,6 +157,8 @@ class BundleInfo(_Record):
         metrics: By name, on the test split; `impostors_refused` on pictures that are no lateral thorax.
         training_origins: Where the training images came from: `real`, `generated`, `phantom`.
         training_run: Names the run that made it.
+        training_plan: Seed, recipe, number formats and backbone, as `training.run.Plan` has them; empty where they
+            are not known.
         push_reason: Why it was pushed whatever it is worth; empty where it beat what was in production.
         files: SHA-256 of each other file of the bundle, by name.
     """
@@ -178,6 +180,7 @@ class BundleInfo(_Record):
     test_dataset_digest: str
     training_origins: tuple[str, ...]
     training_run: str
+    training_plan: dict[str, JsonValue] = {}
     push_reason: str = ""
     create_time: datetime
     files: dict[str, str] = {}

@@ -120,6 +120,11 @@ def read_checked(url: str, sha256: str) -> bytes:
     return content
 
 
+def url_of(place: str) -> str:
+    """Returns the URL of an object that is named by its URL or its file."""
+    return place if "://" in place else file_url(Path(place))
+
+
 def file_url(path: Path) -> str:
     """Returns the `file://` URL of a folder or file."""
     return path.expanduser().resolve().as_uri()

@@ -41,6 +41,20 @@ class Strength:
     blur: float = 1.2
     painted_over: float = 0.3
 
+    def times(self, factor: float) -> "Strength":
+        """Returns changes that go this many times as far; at 0 there are none."""
+        return Strength(
+            rotation=factor * self.rotation,
+            scale=self.scale**factor,
+            shift=factor * self.shift,
+            gamma=self.gamma**factor,
+            contrast=factor * self.contrast,
+            brightness=factor * self.brightness,
+            noise=factor * self.noise,
+            blur=factor * self.blur,
+            painted_over=min(factor * self.painted_over, 1.0),
+        )
+
 
 _BLUR_REACH = 3
 _FILL_DEVIATION, _FILL_REACH = 2.0, 6

@@ -46,7 +46,7 @@ class Checkpoint:
         if not self.file.exists():
             return 0
         try:
-            saved = torch.load(self.file, weights_only=True)
+            saved = torch.load(self.file, map_location="cpu", weights_only=True)
             run, epoch = saved["run"], int(saved["epoch"])
         except (KeyError, TypeError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise DataLoss(

@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel
@@ -16,10 +16,11 @@ from canicor import store
 from canicor.bundle import Bundle, BundleInfo, ModelKind, NumberFormat
 from canicor.errors import NotFound
 from canicor.model_repository import Alias, ModelRepository
-from canicor.settings import Settings
+from canicor.settings import ClientSettings, Settings
 from canicor.vhs import HeartSize
 from training.experiments.commands import app as experiments
 from training.progress import bars
+from training.tuning.command import tune
 
 if TYPE_CHECKING:
     from canicor.manifest import Row
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_help=True)
 app.add_typer(experiments, name="experiment")
+app.command()(tune)
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
+_LearningRate = Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="The highest.")]
+_BatchSize = Annotated[int | None, typer.Option(min=4, help="Images a step.")]
+_AugmentationStrength = Annotated[float | None, typer.Option(min=0.0, max=3.0, help="As a factor; 0 for none.")]
 _Preset = Annotated[str, typer.Option(help="standard, smoke, notebook (the study's) or modern.")]
 _Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of splits, weights and augmentation.")]
 _SIZE_HELP = "Width of the model's input in pixels, a multiple of 32."
@@ -38,6 +43,9 @@ _NumberFormats = Annotated[
 ]
 _Push = Annotated[bool, typer.Option(help="Push into production where it beats what is there.")]
 _Force = Annotated[str, typer.Option(metavar="REASON", help="Push whatever it is worth; kept in the bundle.")]
+_Precision = Annotated[
+    Literal["no", "bf16", "fp16"], typer.Option(help="16-bit floats where they do no harm; fp16 needs a GPU.")
+]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -45,23 +53,31 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object ins
 def keypoints(
     manifest: _Manifest,
     epochs: _Epochs = None,
+    learning_rate: _LearningRate = None,
+    batch_size: _BatchSize = None,
+    augmentation_strength: _AugmentationStrength = None,
     seed: _Seed = 0,
     # A vertebra then spans about 7 pixels.
     size: Annotated[int, typer.Option(help=_SIZE_HELP)] = 192,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
     number_format: _NumberFormats = None,
+    precision: _Precision = "no",
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
     """Train a key-point model on a manifest, test, export and push it."""
     from training.fitting import Recipe
+    from training.processes import Precision
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
 
-    recipe = Recipe(epochs or KEY_POINT_EPOCHS)
-    plan = Plan(
-        ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or (), checkpoints=_checkpoints()
+    recipe = Recipe(KEY_POINT_EPOCHS, precision=Precision(precision)).tuned(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        augmentation_strength=augmentation_strength,
     )
+    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or ())
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 
@@ -87,10 +103,14 @@ def classifier(
         typer.Option("--stretch/--no-stretch", help="To a square, as the study did, instead of padding."),
     ] = None,
     epochs: _Epochs = None,
+    learning_rate: _LearningRate = None,
+    batch_size: _BatchSize = None,
+    augmentation_strength: _AugmentationStrength = None,
     seed: _Seed = 0,
     size: Annotated[int | None, typer.Option(help=_SIZE_HELP)] = None,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-classifier",
     number_format: _NumberFormats = None,
+    precision: _Precision = "no",
     push: _Push = True,
     force: _Force = "",
     as_json: _AsJson = False,
@@ -100,10 +120,14 @@ def classifier(
     What isn't given is as the preset has it.
     """
     from training import presets
+    from training.processes import Precision
     from training.run import Plan
 
     chosen = presets.preset(preset).changed(
         epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        augmentation_strength=augmentation_strength,
         model=model,
         hidden_layers=hidden_layers,
         dropout=dropout,
@@ -116,35 +140,69 @@ def classifier(
         ModelKind.CLASSIFIER,
         name,
         chosen.spec,
-        chosen.recipe,
+        replace(chosen.recipe, precision=Precision(precision)),
         seed,
         number_format or (),
         chosen.backbone,
-        _checkpoints(),
+        chosen.dropout,
     )
     _train(manifest, plan, push=push, force=force, as_json=as_json)
-
-
-def _checkpoints() -> Path:
-    return Settings().home_folder / "training"
 
 
 def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
     from canicor.manifest import read
     from training import release
+    from training.lineage import Lineage
     from training.run import train
+    from training.settings import TrainingSettings
 
-    repository = ModelRepository(Settings().models)
+    settings = TrainingSettings()
+    plan = replace(plan, checkpoints=settings.training_folder, tracking=settings.tracking)
+    repository, lineage = ModelRepository(settings.models), Lineage(settings.image_store, plan.name)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with bars() as progress:
-        candidate = train(read(store.read(_url(manifest))), plan, progress)
-        version = release.push(candidate, repository, progress, force) if push else None
+        candidate = train(read(store.read(store.url_of(manifest))), plan, progress)
+        try:
+            version = release.push(candidate, repository, lineage, progress, reason=force) if push else None
+        except release.NotBetter as refusal:
+            advice = "Give the same command with --force REASON to push it all the same: it is not trained again."
+            raise release.NotBetter(f"{refusal.message}\n{advice}", reason=refusal.reason) from refusal
     told = {"name": plan.name, "version": version, "seed": plan.seed, **_summary(candidate.info)}
     if as_json:
         typer.echo(json.dumps(told))
     else:
         _print_metrics(told)
+
+
+@app.command()
+def retrain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    project: Annotated[str, typer.Option(help="Of the labelling service, whose reviewed labels count.")],
+    base: Annotated[str, typer.Option(metavar="FILE_OR_URL", help="A manifest of further labels.")] = "",
+    new_labels: Annotated[int, typer.Option(min=1, help="With fewer since the last time, nothing is done.")] = 100,
+) -> None:
+    """Train a model again on new labels, as it was before; what beats production becomes the candidate.
+
+    For a schedule. Nothing goes into production by itself: `canicor train promote` puts it there.
+    """
+    from canicor.manifest import read
+    from training.retraining import retrain, reviewed
+    from training.settings import TrainingSettings
+
+    others = read(store.read(store.url_of(base))) if base else []
+    labelled = reviewed(project, ClientSettings())
+    with bars() as progress:
+        done = retrain(name, others, labelled, new_labels, TrainingSettings(), progress)
+    if done.version:
+        typer.echo(
+            f"{name}/{done.version} beats production and is the candidate: "
+            f"`canicor train promote {name} {done.version}` puts it into production."
+        )
+    elif done.refusal:
+        typer.echo(done.refusal)
+    else:
+        typer.echo(f"{name} stays as it is: {done.new_labels} new labels, fewer than {new_labels}.")
 
 
 @app.command(name="import")
@@ -249,14 +307,10 @@ def _test_rows(manifest: str) -> "list[Row]":
     from canicor.manifest import read
     from training.checks import refuse
 
-    rows = read(store.read(_url(manifest)))
+    rows = read(store.read(store.url_of(manifest)))
     rows = [row for row in rows if row.split == "test"] or [row for row in rows if not row.split]
     refuse([] if rows else ["no image is marked test: give a manifest with a test split, or one without splits"])
     return rows
-
-
-def _url(manifest: str) -> str:
-    return manifest if "://" in manifest else store.file_url(Path(manifest))
 
 
 def _bundle(repository: ModelRepository, reference: str) -> Bundle:

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from training.augmentation import Strength, augment
 from training.checkpoint import Checkpoint, State
 from training.dataset import Images
 from training.network import KeyPointNetwork, along_spine, decode, targets
+from training.processes import Precision, accelerator, agree, share
 from training.rand_augment import rand_augment
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -62,13 +63,14 @@ class Recipe:
     Attributes:
         epochs: Passes over the training images.
         learning_rate: The highest.
-        batch_size: Images a step.
+        batch_size: Images a step, of all processes together.
         weight_decay: Of AdamW.
         schedule: Of the learning rate.
         augmentation: Of the images.
         strength: Of the anatomical augmentation.
         averaging: What the moving average of the weights keeps of itself at a step, 0 to 1, once there were enough
             steps; without it, at 0, the last step's weights are those of the network.
+        precision: What the network computes in.
     """
 
     epochs: int
@@ -79,6 +81,21 @@ class Recipe:
     augmentation: Augmentation = Augmentation.ANATOMICAL
     strength: Strength = field(default_factory=Strength)
     averaging: float = 0.0
+    precision: Precision = Precision.NO
+
+    def tuned(
+        self,
+        *,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        augmentation_strength: float | None = None,
+    ) -> "Recipe":
+        """Returns the same recipe but for what is given; the augmentation's strength as a factor of what it is."""
+        given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+        if augmentation_strength is not None:
+            given["strength"] = self.strength.times(augmentation_strength)
+        return replace(self, **{name: one for name, one in given.items() if one is not None})
 
     def changed(self, images: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Augments uint8 images [N, height, width]; points are NaN where the augmentation loses them."""
@@ -131,6 +148,9 @@ def fit(
 ) -> Network:
     """Fits a new network; on one CPU the same arguments give the same weights, with or without a crash between.
 
+    Each of several processes takes its part of every batch. All draw and change the whole of it, so that chance
+    goes the same way in each, however many there are.
+
     Args:
         build: Makes the network; parameters that ask for no gradient stay as they are.
         loss_of: What is minimised.
@@ -141,48 +161,65 @@ def fit(
         checkpoint: Where the run takes up what an earlier one left, and what it leaves after each epoch.
 
     Returns:
-        The network, ready for inference.
+        The network, ready for inference, on the CPU.
 
     Raises:
-        FailedPrecondition: The loss is no longer a number.
+        FailedPrecondition: The loss is no longer a number, or processes see different checkpoints.
+        InvalidArgument: This machine can't compute in the recipe's precision, or has too many processes.
         DataLoss, InvalidArgument, ResourceExhausted: As `Checkpoint`.
     """
-    torch.use_deterministic_algorithms(True)
+    ours = accelerator(recipe.precision)
+    # CUDA has no such algorithm for some of the layers.
+    torch.use_deterministic_algorithms(ours.device.type == "cpu")
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     network = build().to(memory_format=torch.channels_last).train()
     steps = math.ceil(len(images) / recipe.batch_size)
     learning = [one for one in network.parameters() if one.requires_grad]
     optimizer = AdamW(learning, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    objective, stepper = ours.prepare(_Objective(network, loss_of), optimizer)
     schedule, average = recipe.scheduled(optimizer, steps), recipe.averaged(network)
     pixels, points, classes = (torch.from_numpy(one) for one in (images.pixels, images.points, images.classes))
     state = State(network, optimizer, schedule, generator, average)
     done = checkpoint.resume(state) if checkpoint else 0
+    agree(done, ours)
     for epoch in range(done + 1, recipe.epochs + 1):
         losses = []
         # Parts of nearly equal size: batch normalisation cannot work on a rest of one.
         for batch in torch.randperm(len(images), generator=generator).tensor_split(steps):
             changed, moved = recipe.changed(pixels[batch], points[batch], generator)
-            loss = loss_of(network, changed, moved, classes[batch])
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(learning, 5.0)
-            optimizer.step()
+            loss = objective(*(share(one, ours).to(ours.device) for one in (changed, moved, classes[batch])))
+            stepper.zero_grad()
+            ours.backward(loss)
+            ours.clip_grad_norm_(learning, 5.0)
+            stepper.step()
             if average:
                 average.update_parameters(network)
             if not isinstance(schedule, ReduceLROnPlateau):
                 schedule.step()
-            losses.append(loss.item())
+            losses.append(ours.reduce(loss.detach(), "mean").item())
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(float(np.mean(losses)))
         if not math.isfinite(sum(losses)):
             raise FailedPrecondition("The loss is no longer a number: train with another seed.", reason="DIVERGED")
-        if checkpoint:
+        if checkpoint and ours.is_main_process:
             checkpoint.save(state, epoch)
         epoch_done(epoch, float(np.mean(losses)))
     if average:
         network.load_state_dict(average.module.state_dict())
-    return network.eval()
+    return network.cpu().eval()
+
+
+class _Objective(nn.Module):
+    """The loss as a module: what is shared between processes, and computed in fewer bits, is its `forward`."""
+
+    def __init__(self, network: Network, loss_of: Loss[Network]) -> None:
+        super().__init__()
+        self.network = network
+        self.loss_of = loss_of
+
+    def forward(self, images: Tensor, points: Tensor, classes: Tensor) -> Tensor:
+        return self.loss_of(self.network, images, points, classes)
 
 
 def key_point_loss(network: KeyPointNetwork, images: Tensor, points: Tensor, _classes: Tensor) -> Tensor:
@@ -191,7 +228,8 @@ def key_point_loss(network: KeyPointNetwork, images: Tensor, points: Tensor, _cl
     The ruler's is asked for twice: between E and F as found, and from each cell along the spine, where the
     negative logarithm of a Laplace distribution lets the network say how sure it is there.
     """
-    logits, length, spread = network.read(network.encoder(images))
+    # Coordinates take more than 16 bits.
+    logits, length, spread = (one.float() for one in network.read(network.encoder(images)))
     wanted = targets(points, *logits.shape[-2:])
     heat = -(wanted * logits.flatten(-2).log_softmax(-1).reshape(logits.shape)).sum((-1, -2)).mean()
     found, lengths = decode(logits), _log_lengths(points)
@@ -205,7 +243,7 @@ def key_point_loss(network: KeyPointNetwork, images: Tensor, points: Tensor, _cl
 
 def class_loss(network: nn.Module, images: Tensor, _points: Tensor, classes: Tensor) -> Tensor:
     """Cross-entropy with a little label smoothing: a label near a threshold is a matter of the reader."""
-    return F.cross_entropy(network(images), classes, label_smoothing=0.05)
+    return F.cross_entropy(network(images).float(), classes, label_smoothing=0.05)
 
 
 def _log_lengths(points: Tensor) -> Tensor:

@@ -124,14 +124,18 @@ class KeyPointNetwork(nn.Module):
 
 
 class ClassNetwork(nn.Module):
-    """Three classes from the mean of the encoder's coarsest map."""
+    """Three classes from the mean of the encoder's coarsest map.
+
+    Args:
+        dropout: Before the head.
+    """
 
     has_activation = True
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
         self.encoder = Encoder()
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(_WIDTHS[-1], len(HEART_SIZES)))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(_WIDTHS[-1], len(HEART_SIZES)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Takes [N, height, width] and returns logits [N, 3]."""
@@ -168,8 +172,8 @@ def class_activation(features: Tensor, last: nn.Module, classes: Tensor) -> Tens
 def decode(logits: Tensor) -> Tensor:
     """Returns the mean position (x, y) [..., 2] in input pixels of heat maps' logits [..., rows, columns]."""
     probability = logits.flatten(-2).softmax(-1).reshape(logits.shape)
-    x = (probability.sum(-2) * _centres(logits.shape[-1])).sum(-1)
-    y = (probability.sum(-1) * _centres(logits.shape[-2])).sum(-1)
+    x = (probability.sum(-2) * _centres(logits.shape[-1], logits)).sum(-1)
+    y = (probability.sum(-1) * _centres(logits.shape[-2], logits)).sum(-1)
     return torch.stack((x, y), dim=-1)
 
 
@@ -187,7 +191,10 @@ def along_spine(points: Tensor, rows: int, columns: int, *, reach: float) -> Ten
     """
     start, line = points[:, 4, :, None, None], (points[:, 5] - points[:, 4])[..., None, None]
     square = line.square().sum(1).clamp(min=1e-6) / VERTEBRAE_SPANNED
-    x, y = _centres(columns)[None, None, :] - start[:, 0], _centres(rows)[None, :, None] - start[:, 1]
+    x, y = (
+        _centres(columns, points)[None, None, :] - start[:, 0],
+        _centres(rows, points)[None, :, None] - start[:, 1],
+    )
     caudal, ventral = (x * line[:, 0] + y * line[:, 1]) / square, (y * line[:, 0] - x * line[:, 1]) / square
     # The dorsal side lies across the line from A: a dog that faces right is told from one that faces left.
     across = points[:, 0] - points[:, 4]
@@ -206,14 +213,14 @@ def heat_maps(logits: Tensor) -> Tensor:
 def targets(points: Tensor, rows: int, columns: int) -> Tensor:
     """Returns the heat maps [..., rows, columns] that mark points [..., 2] in input pixels; each sums to 1."""
     scale = HEAT_MAP_STRIDE * HEAT_MAP_SIGMA
-    across = -0.5 * ((_centres(columns) - points[..., 0:1]) / scale) ** 2
-    down = -0.5 * ((_centres(rows) - points[..., 1:2]) / scale) ** 2
+    across = -0.5 * ((_centres(columns, points) - points[..., 0:1]) / scale) ** 2
+    down = -0.5 * ((_centres(rows, points) - points[..., 1:2]) / scale) ** 2
     return down.softmax(-1).unsqueeze(-1) * across.softmax(-1).unsqueeze(-2)
 
 
-def _centres(cells: int) -> Tensor:
-    """Returns where the cells' centres lie along an axis, in input pixels."""
-    return (torch.arange(cells, dtype=torch.float32) + 0.5) * HEAT_MAP_STRIDE - 0.5
+def _centres(cells: int, beside: Tensor) -> Tensor:
+    """Returns where the cells' centres lie along an axis, in input pixels, on the device of another tensor."""
+    return (torch.arange(cells, dtype=torch.float32, device=beside.device) + 0.5) * HEAT_MAP_STRIDE - 0.5
 
 
 class _Residual(nn.Module):

@@ -10,6 +10,8 @@ from training.fitting import Augmentation, Recipe, Schedule
 from training.run import input_spec
 from training.zoo import STUDY_DROPOUT, STUDY_HIDDEN_LAYERS, Backbone
 
+_OF_RECIPE = ("epochs", "learning_rate", "batch_size", "augmentation_strength")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -18,7 +20,8 @@ class Preset:
     Attributes:
         recipe: Of the fitting.
         model: A backbone of the zoo; the project's own small one where empty.
-        hidden_layers, dropout, pretrained, frozen: Of the backbone, see `training.zoo.Backbone`.
+        dropout: Before the head.
+        hidden_layers, pretrained, frozen: Of the backbone, see `training.zoo.Backbone`.
         size: Width of the input in pixels.
         stretch: Whether radiographs are stretched to a square instead of padded.
     """
@@ -44,11 +47,11 @@ class Preset:
             return None
         return Backbone(self.model, self.hidden_layers, self.dropout, self.pretrained, self.frozen)
 
-    def changed(self, *, epochs: int | None = None, **options: str | float | None) -> Self:
-        """Returns the same with other attributes; those that are None stay as they are."""
-        recipe = replace(self.recipe, epochs=epochs) if epochs else self.recipe
+    def changed(self, **options: str | float | None) -> Self:
+        """Returns the same with other attributes, or those of `Recipe.tuned`; None leaves one as it is."""
         given: dict[str, Any] = {name: one for name, one in options.items() if one is not None}
-        return replace(self, recipe=recipe, **given)
+        of_recipe = {name: given.pop(name) for name in _OF_RECIPE if name in given}
+        return replace(self, recipe=self.recipe.tuned(**of_recipe), **given)
 
 
 PRESETS: Mapping[str, Preset] = {

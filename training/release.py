@@ -1,29 +1,45 @@
-"""What goes into production: a model that beats the one there beyond chance, or one with a reason."""
+"""What goes into production, or is a candidate for it: a model that beats the one there beyond chance.
+
+Or one with a reason.
+"""
 
 from canicor.bundle import Bundle
 from canicor.errors import FailedPrecondition
-from canicor.manifest import digest
 from canicor.model_repository import Alias, ModelRepository
 from training.comparison import Answers, Comparison, compare
 from training.dataset import Images, Progress, counting
+from training.lineage import Lineage
 from training.run import Candidate
 
 MARGIN = 0.05
 """The share of a class's images that a model may get wrong beyond what production does."""
 
 
-def push(candidate: Candidate, repository: ModelRepository, progress: Progress, reason: str = "") -> str:
-    """Pushes a model into production and returns its version.
+class NotBetter(FailedPrecondition):
+    """A model does not beat the one in production."""
+
+
+def push(
+    candidate: Candidate,
+    repository: ModelRepository,
+    lineage: Lineage,
+    progress: Progress,
+    *,
+    alias: Alias = Alias.PRODUCTION,
+    reason: str = "",
+) -> str:
+    """Pushes a model and returns its version.
 
     Args:
         candidate: The model.
         repository: Whose production version of the same name it has to beat on its own test images.
+        lineage: Keeps the model's dataset.
         progress: Told how far it is.
+        alias: Under which it will be.
         reason: Why it is pushed whatever it is worth; stored in the bundle.
 
     Raises:
-        FailedPrecondition: NOT_BETTER: there is no reason, and it is not better beyond chance, or a class suffers.
-            Nothing is written.
+        NotBetter: There is no reason, and it is not better beyond chance, or a class suffers. Nothing is written.
     """
     name = candidate.name
     production = repository.aliases(name).aliases.get(Alias.PRODUCTION)
@@ -31,7 +47,8 @@ def push(candidate: Candidate, repository: ModelRepository, progress: Progress, 
     if reason:
         info = info.model_copy(update={"push_reason": reason})
     elif production:
-        _check(candidate, repository.read(name, production), progress)
+        _check(candidate, repository.read(name, production), lineage, progress)
+    lineage.keep(candidate.rows)
     version = repository.push(
         name,
         info,
@@ -40,13 +57,12 @@ def push(candidate: Candidate, repository: ModelRepository, progress: Progress, 
         variants=candidate.variants,
         predictions=candidate.predictions,
     )
-    repository.set_alias(name, Alias.PRODUCTION, version)
-    if candidate.checkpoint:
-        candidate.checkpoint.remove()
+    repository.set_alias(name, alias, version)
+    candidate.discard()
     return version
 
 
-def _check(candidate: Candidate, production: Bundle, progress: Progress) -> None:
+def _check(candidate: Candidate, production: Bundle, lineage: Lineage, progress: Progress) -> None:
     rows, reference = candidate.test_rows, f"{production.name}/{production.version}"
     loaded = counting(progress, f"Asking {reference}", 2 * len(rows))
     answers = []
@@ -57,12 +73,11 @@ def _check(candidate: Candidate, production: Bundle, progress: Progress) -> None
     objections = list(_objections(found))
     if not objections:
         return
-    if production.info.test_dataset_digest != digest(rows):
+    if lineage.may_know(production.info, rows):
         objections.append(f"{reference} was tested on other images and may have been trained on some of these")
     lines = "".join(f"\n  {objection}" for objection in objections)
-    raise FailedPrecondition(
-        f"It was not pushed, since on its {len(rows)} test images it does not beat {reference}:{lines}\n"
-        "Give the same command with --force REASON to push it all the same: it is not trained again.",
+    raise NotBetter(
+        f"It was not pushed, since on its {len(rows)} test images it does not beat {reference}:{lines}",
         reason="NOT_BETTER",
     )
 

@@ -1,16 +1,20 @@
 """One training run: a manifest's rows -> a bundle, ready to be pushed."""
 
 import hashlib
+import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
 from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, ModelKind, NumberFormat, Predictions
 from canicor.errors import InvalidArgument
@@ -18,7 +22,7 @@ from canicor.manifest import Row, digest
 from canicor.model_input import ResizeRule
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
-from training import calibration, evaluation, export, fitting
+from training import calibration, evaluation, export, fitting, runs
 from training.checkpoint import Checkpoint
 from training.checks import refuse
 from training.dataset import SPLITS, Dataset, Progress, counting, split
@@ -26,6 +30,7 @@ from training.distance import FeatureDistance
 from training.impostors import KINDS, Impostors
 from training.network import STRIDE, ClassNetwork, KeyPointNetwork
 from training.number_formats import variants
+from training.processes import is_main
 from training.reference import reference
 from training.served import Served, ServedClasses, ServedKeyPoints
 
@@ -43,6 +48,9 @@ _HEIGHT_OF_WIDTH = 0.8
 # Of each kind: enough for the card, and drawn in seconds. `benchmarks/out_of_distribution.py` draws more.
 _IMPOSTORS = 4
 
+# A run's figures depend on them.
+_PACKAGES = ("canicor", "numpy", "onnxruntime", "scikit-learn", "timm", "torch")
+
 _TEST, _ALL_IMPOSTORS = "test", "impostors"
 
 
@@ -57,7 +65,7 @@ class Candidate:
         card: `card.md`.
         predictions: What the model says of some validation images.
         variants: The model in other number formats, by file.
-        test_rows: Of the images that it was tested on.
+        rows: Of all images that it was trained, fitted and tested on, with their splits.
         checkpoint: From which the same run would end here at once; None without one.
     """
 
@@ -67,8 +75,18 @@ class Candidate:
     card: str
     predictions: Predictions
     variants: Mapping[str, bytes]
-    test_rows: Sequence[Row]
+    rows: Sequence[Row]
     checkpoint: Checkpoint | None
+
+    @property
+    def test_rows(self) -> list[Row]:
+        """Of the images that it was tested on."""
+        return [row for row in self.rows if row.split == _TEST]
+
+    def discard(self) -> None:
+        """Removes what would let the same run end here at once."""
+        if self.checkpoint:
+            self.checkpoint.remove()
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,9 @@ class Plan:
         seed: The same seed, rows and machine give the same model.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
         backbone: Of a class model; the project's own small one where None.
+        dropout: Before the head of the own small one.
         checkpoints: The folder from which a run that was stopped goes on; None where it can't.
+        tracking: URI of the MLflow store that the run is written down in; None for nowhere.
     """
 
     kind: ModelKind
@@ -93,13 +113,22 @@ class Plan:
     seed: int = 0
     formats: Sequence[NumberFormat] = ()
     backbone: "Backbone | None" = None
+    dropout: float = 0.2
     checkpoints: Path | None = None
+    tracking: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Returns what a bundle keeps as its `training_plan`."""
+        fields = ("recipe", "seed", "formats", "backbone", "dropout")
+        record: dict[str, Any] = to_jsonable_python({name: getattr(self, name) for name in fields})
+        return record
 
     def checkpoint(self, rows: Sequence[Row]) -> Checkpoint | None:
         """Returns where a run on these rows stands."""
         if self.checkpoints is None:
             return None
-        made_by = repr((digest(rows), replace(self, checkpoints=None), torch.__version__))
+        plan = replace(self, checkpoints=None, tracking=None)
+        made_by = repr((digest(rows), plan, torch.__version__))
         run = hashlib.sha256(made_by.encode()).hexdigest()
         return Checkpoint(self.checkpoints / f"{self.name}-{run[:12]}.pt", run)
 
@@ -131,12 +160,14 @@ class _Material:
 
     plan: Plan
     dataset: Dataset
-    impostors: Impostors
     checkpoint: Checkpoint | None
+    run: runs.Run
 
 
 def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
-    """Trains, evaluates and exports what the plan says; writes nothing.
+    """Trains, evaluates and exports what the plan says; writes no model.
+
+    Of several processes the main one alone does more than fit; the others end here.
 
     Args:
         rows: Of a manifest; those without a split are split here.
@@ -144,13 +175,55 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
         progress: Told how far it is.
 
     Raises:
-        CanicorError: The rows or an image are not fit to train on, or a model does not survive its export.
+        SystemExit: This process only helped to fit the model, and has nothing left to do.
+        CanicorError: The rows or an image are not fit to train on, the run can't be written down, or a model does
+            not survive its export.
+    """
+    dataset = load(rows, plan, progress)
+    checkpoint = plan.checkpoint(dataset.train.rows)
+    with _logged(plan, dataset, checkpoint) as run:
+        material = _Material(plan, dataset, checkpoint, run)
+        if plan.kind is ModelKind.KEYPOINTS:
+            key_points = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
+            finish = partial(_key_point_model, material, key_points)
+        else:
+            classes = _fit(material, partial(class_network, plan), fitting.class_loss, progress)
+            finish = partial(_class_model, material, classes)
+        if not is_main():
+            raise SystemExit
+        candidate = finish(progress)
+        run.result(candidate.info, candidate.card)
+    return candidate
+
+
+def _logged(plan: Plan, dataset: Dataset, checkpoint: Checkpoint | None) -> AbstractContextManager[runs.Run]:
+    """Returns the run, written down as the plan says."""
+    trained_on = digest(dataset.train.rows)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{trained_on[:8]}-seed-{plan.seed}"
+    identity = runs.Identity(checkpoint.run, checkpoint.file.exists()) if checkpoint else None
+    tracking = plan.tracking if is_main() else None
+    return runs.logged(tracking, plan.name, name, _parameters(plan, dataset), identity)
+
+
+def _parameters(plan: Plan, dataset: Dataset) -> dict[str, object]:
+    """Returns all that makes a run, nested by name."""
+    parameters: dict[str, object] = {"kind": plan.kind, "input": plan.spec.model_dump(), **plan.record()}
+    for one in SPLITS:
+        rows = getattr(dataset, one).rows
+        parameters |= {f"{one}_images": len(rows), f"{one}_digest": digest(rows)}
+    versions = {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
+    return parameters | {"version": versions}
+
+
+def load(rows: Sequence[Row], plan: Plan, progress: Progress) -> Dataset:
+    """Splits a manifest's rows and loads their images, as far as the plan's kind of model can learn from them.
+
+    Raises:
+        CanicorError: The rows or an image are not fit to train on.
     """
     if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
-    dataset = Dataset.load(split(rows, plan.seed), plan.spec, progress)
-    material = _Material(plan, dataset, _impostors(plan, progress), plan.checkpoint(dataset.train.rows))
-    return _TRAINERS[plan.kind](material, progress)
+    return Dataset.load(split(rows, plan.seed), plan.spec, progress)
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -158,9 +231,8 @@ def _impostors(plan: Plan, progress: Progress) -> Impostors:
     return Impostors.draw(_IMPOSTORS, plan.seed, plan.spec, drawn)
 
 
-def _train_key_points(material: _Material, progress: Progress) -> Candidate:
+def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
-    network = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
     distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
     points, peaks, distances, _ = evaluation.predict(served, dataset.validation.pixels)
@@ -186,12 +258,11 @@ def _train_key_points(material: _Material, progress: Progress) -> Candidate:
         ),
         "metrics": evaluation.key_point_metrics(dataset.test, tested[0], sigma, plan.seed),
     }
-    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
+    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)], progress)
 
 
-def _train_classes(material: _Material, progress: Progress) -> Candidate:
+def _class_model(material: _Material, network: "ClassNetwork | ZooNetwork", progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
-    network = _fit(material, partial(_class_network, plan), fitting.class_loss, progress)
     (logits,) = evaluation.predict(network, dataset.validation.pixels)
     temperature = calibration.fit_temperature(logits, dataset.validation.classes)
     distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
@@ -214,7 +285,7 @@ def _train_classes(material: _Material, progress: Progress) -> Candidate:
             dataset.test, tested[0].argmax(axis=1), tested[0].max(axis=1), plan.seed
         ),
     }
-    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)])
+    return _candidate(material, served, fitted, tested[served.outputs.index(DISTANCE)], progress)
 
 
 def _fit(
@@ -226,17 +297,18 @@ def _fit(
     plan, recipe = material.plan, material.plan.recipe
 
     def epoch_done(epoch: int, loss: float) -> None:
+        material.run.epoch(epoch, loss)
         progress(f"Fitting {plan.kind}, loss {loss:.3f}", epoch, recipe.epochs)
 
     train = material.dataset.train
     return fitting.fit(build, loss_of, train, recipe, plan.seed, epoch_done, material.checkpoint)
 
 
-def _class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
-    return plan.backbone.build(plan.spec.height, plan.spec.width) if plan.backbone else ClassNetwork()
-
-
-_TRAINERS = {ModelKind.KEYPOINTS: _train_key_points, ModelKind.CLASSIFIER: _train_classes}
+def class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":
+    """Returns a new network of a class model."""
+    if plan.backbone:
+        return plan.backbone.build(plan.spec.height, plan.spec.width)
+    return ClassNetwork(plan.dropout)
 
 
 def _candidate(
@@ -244,6 +316,7 @@ def _candidate(
     served: Served,
     fitted: dict[str, Any],
     distances: NDArray[np.float32],
+    progress: Progress,
 ) -> Candidate:
     """Exports a model.
 
@@ -252,31 +325,33 @@ def _candidate(
         served: The network with all its outputs.
         fitted: Fields of its `BundleInfo` that were fitted or measured.
         distances: [N], of the test images.
+        progress: Told how far it is.
     """
     dataset, plan, kind, spec = material.dataset, material.plan, served.kind, material.plan.spec
     model = export.to_onnx(served, served.outputs, spec.height, spec.width)
     difference = export.check_parity(model, served, dataset.validation)
-    strange = evaluation.predict(served, material.impostors.pixels)[served.outputs.index(DISTANCE)]
-    refused = _refused(distances, strange, material.impostors.kinds, fitted["limits"].max_distance)
+    impostors = _impostors(plan, progress)
+    strange = evaluation.predict(served, impostors.pixels)[served.outputs.index(DISTANCE)]
+    refused = _refused(distances, strange, impostors.kinds, fitted["limits"].max_distance)
     shares = {f"{what}_refused": refused[what] for what in (_TEST, _ALL_IMPOSTORS)}
-    trained_on = digest(dataset.train.rows)
-    now = datetime.now(UTC)
     info = BundleInfo(
         kind=kind,
         input=spec,
         coverage=calibration.COVERAGE,
-        training_dataset_digest=trained_on,
+        training_dataset_digest=digest(dataset.train.rows),
         test_dataset_digest=digest(dataset.test.rows),
         training_origins=tuple(sorted({row.origin for row in dataset.train.rows})),
-        training_run=f"{now:%Y%m%dT%H%M%SZ}-{trained_on[:8]}-seed-{plan.seed}",
-        create_time=now,
+        training_run=material.run.name,
+        training_plan=plan.record(),
+        create_time=datetime.now(UTC),
         **{**fitted, "metrics": fitted["metrics"] | shares},
     )
     counts = {one: len(getattr(dataset, one)) for one in SPLITS}
     card = export.card(plan.name, info, counts, difference, refused)
     predictions = export.predictions(model, kind, dataset.validation)
     others = variants(model, kind, plan.formats, dataset, plan.seed)
-    return Candidate(plan.name, info, model, card, predictions, others, dataset.test.rows, material.checkpoint)
+    rows = [row for one in SPLITS for row in getattr(dataset, one).rows]
+    return Candidate(plan.name, info, model, card, predictions, others, rows, material.checkpoint)
 
 
 def _refused(

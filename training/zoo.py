@@ -245,7 +245,8 @@ def adaptive_mean(features: Tensor, rows: int, columns: int) -> Tensor:
     A product with two fixed matrices: ONNX has no such pooling where the map's size is no multiple of the cells'.
     """
     down, across = (
-        _means(int(before), after) for before, after in zip(features.shape[2:], (rows, columns), strict=True)
+        _means(int(before), after).to(features.device)
+        for before, after in zip(features.shape[2:], (rows, columns), strict=True)
     )
     return down @ features @ across.T
 

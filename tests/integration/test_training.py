@@ -1,7 +1,5 @@
 """`canicor train` from a manifest to bundles that load and answer."""
 
-import hashlib
-import io
 import json
 import subprocess
 import sys
@@ -11,24 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
-from canicor import manifest, phantom
+from canicor import manifest
 from canicor.bundle import Bundle, ModelKind, NumberFormat
 from canicor.errors import FailedPrecondition, InvalidArgument, NotFound
-from canicor.manifest import Origin, Row
+from canicor.manifest import Row
 from canicor.model_input import ResizeRule
 from canicor.model_repository import Alias, ModelRepository
 from canicor.monitoring import FEATURES
 from canicor.onnx_runtime import open_session
 from canicor.settings import Settings
-from canicor.store import Store, file_url
-from canicor.vhs import HEART_SIZES, heart_size
+from canicor.store import file_url
 from services.classifier.engines import ENGINES
 from services.classifier.model import Model
+from tests.phantoms import phantom_rows
 from training.commands import app
 from training.impostors import KINDS
+from training.lineage import Lineage
 
 PHANTOMS = 42
 
@@ -41,32 +39,7 @@ def write_manifest(folder: Path, rows: list[Row]) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    store = Store(file_url(tmp_path_factory.mktemp("images")))
-    made = []
-    for index in range(PHANTOMS):
-        drawn = phantom.draw(5, index, heart_size=HEART_SIZES[index % 3], width=160, height=128)
-        buffer = io.BytesIO()
-        Image.fromarray(drawn.pixels).save(buffer, "PNG")
-        store.put(f"{index}.png", buffer.getvalue())
-        made.append(
-            Row(
-                image_url=store.url(f"{index}.png"),
-                image_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-                origin=Origin.PHANTOM,
-                batch_id="batch",
-                batch_index=index,
-                batch_seed=5,
-                subject_id=f"batch-{index}",
-                split="",
-                key_points=drawn.key_points,
-                pixel_aspect=1.0,
-                vhs=drawn.vhs,
-                heart_size=heart_size(drawn.vhs),
-                labeller="phantom",
-                review_state="approved",
-            )
-        )
-    return made
+    return phantom_rows(tmp_path_factory.mktemp("images"), PHANTOMS)
 
 
 @pytest.fixture
@@ -157,6 +130,18 @@ def test_the_bundles_answer_any_number_of_images(trained: tuple[list[dict], Mode
         assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
         assert (distance.shape, distance.dtype) == ((count,), np.float32)
         assert (heat.shape, heat.dtype) == ((count, 2, 3), np.float32)
+
+
+def test_the_bundles_say_how_to_train_again_and_the_images_store_on_what(
+    rows: list[Row], trained: tuple[list[dict], ModelRepository]
+) -> None:
+    for name in trained[1].names():
+        info = production(trained[1], name).info
+        plan = info.training_plan
+        assert (plan["seed"], plan["recipe"]["epochs"], plan["formats"]) == (0, 2, ["fp16"])
+        kept = Lineage(Settings().image_store, name).of(info)
+        assert {row.image_sha256 for row in kept} == {row.image_sha256 for row in rows}
+        assert {row.split for row in kept} == {"train", "validation", "test"}
 
 
 def test_the_card_says_what_it_was_trained_on_and_what_it_is_not(
@@ -313,9 +298,9 @@ def test_a_model_that_does_not_beat_production_stays_out(rows: list[Row], tmp_pa
         run("keypoints", path, *options, "--seed", "1")
     assert repository.versions("vhs-keypoints") == ["1"]
     # What was refused need not be trained again.
-    assert len(list((home / "training").iterdir())) == 2
+    assert len(list((home / "training").glob("*.pt"))) == 2
     run("keypoints", path, *options, "--force", "new clinic")
-    assert len(list((home / "training").iterdir())) == 1
+    assert len(list((home / "training").glob("*.pt"))) == 1
     assert repository.read("vhs-keypoints", "2").info.push_reason == "new clinic"
     assert run("rollback", "vhs-keypoints") == "vhs-keypoints/1 is in production again.\n"
     assert run("promote", "vhs-keypoints", "2") == "vhs-keypoints/2 is in production.\n"

@@ -9,12 +9,14 @@ from services.classifier.settings import ClassifierSettings
 from services.generator.settings import GeneratorSettings
 from services.labeling.settings import LabelingSettings
 from services.runtime.settings import ServerSettings
+from training.settings import TrainingSettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
 WHOSE = {
     "Everything": (Settings, None),
     "Clients and the command line": (ClientSettings, Settings),
+    "Training": (TrainingSettings, Settings),
     "Every server": (ServerSettings, Settings),
     "The classifier": (ClassifierSettings, ServerSettings),
     "The generator": (GeneratorSettings, ServerSettings),

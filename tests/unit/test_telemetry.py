@@ -39,5 +39,30 @@ print([name for name in sys.modules if name.startswith("openvino_telemetry.")])
     assert list(tmp_path.iterdir()) == []
 
 
+def test_mlflow_opens_no_socket(tmp_path: Path) -> None:
+    # Its telemetry is off by itself where CI is set and in a test.
+    program = """
+import sys
+sys.addaudithook(lambda event, arguments: event.startswith("socket.get") and print(event, *arguments))
+from training.runs import logged
+from pathlib import Path
+with logged(f"sqlite:///{Path.home()}/mlflow.db", "hearts", "run", {"seed": 0}, None) as run:
+    run.epoch(1, 0.5)
+import mlflow.telemetry
+print(mlflow.telemetry.get_telemetry_client())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={key: value for key, value in os.environ.items() if key not in {"CI", "PYTEST_CURRENT_TEST"}}
+        | {"HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout == "None\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db"}
+
+
 def test_every_installation_has_the_cpu() -> None:
     assert CPU in installed_providers()

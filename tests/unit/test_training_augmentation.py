@@ -111,3 +111,10 @@ def test_what_has_no_points_is_not_painted_over() -> None:
     unknown = torch.full((8, 6, 2), torch.nan)
     changed, _ = augment(images, unknown, replace(STILL, painted_over=1), Generator().manual_seed(4))
     assert float((changed - images).abs().max()) < 0.01
+
+
+def test_strength_grows_and_shrinks_as_a_whole() -> None:
+    assert Strength().times(1) == Strength()
+    assert Strength().times(0) == STILL
+    twice = Strength().times(2)
+    assert (twice.rotation, twice.scale, twice.noise) == pytest.approx((24, 1.6**2, 16))

@@ -29,14 +29,14 @@ APPEARANCE = {
     "gamma": 0.55,
     "marker": 0.0,
 }
-"""All outside of what `canicor.phantom` draws; no marker is what one film in seven has."""
+"""All outside of what `canicor.phantom` draws, but for the marker: one film in seven has none there either."""
 
 KIND = "clinic"
 
 NOTE = (
     "The clinic and the generator are both this repository's phantom. The clinic's films are exposed and shown by "
-    "numbers that the generator never draws: a soft beam, much scatter, bright films without sharpening or marker. "
-    "They stand for real radiographs, of which there are none here, and show what the method is worth under a change "
+    "numbers that the generator never draws: a soft beam, much scatter, bright films without sharpening. They "
+    "stand for real radiographs, of which there are none here, and show what the method is worth under a change "
     "of appearance."
 )
 

@@ -13,6 +13,7 @@ from canicor.errors import InvalidArgument
 from canicor.model_repository import ModelRepository
 from canicor.settings import Settings
 from training.progress import bars
+from training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from canicor.manifest import Row
@@ -129,7 +130,7 @@ def generated_vs_real(
             real, added = by_origin(_rows(manifest))
         else:
             kind, note = clinics.KIND, clinics.NOTE
-            drawn = Settings().home_folder / "training" / "experiments" / f"clinic-{seed}-{dogs}-{max(counts)}"
+            drawn = TrainingSettings().training_folder / "experiments" / f"clinic-{seed}-{dogs}-{max(counts)}"
             real, added = clinics.draw(drawn, dogs, max(counts), seed, progress)
         made_of = (_digest(real), _digest(added), counts)
         conditions = _conditions("generated-vs-real", made_of, chosen, seed, folds, progress)
@@ -167,7 +168,7 @@ def leak(
 def _rows(manifest: str) -> "list[Row]":
     from canicor.manifest import read
 
-    return read(store.read(manifest if "://" in manifest else store.file_url(Path(manifest))))
+    return read(store.read(store.url_of(manifest)))
 
 
 def _digest(rows: "Sequence[Row]") -> str:
@@ -192,7 +193,7 @@ def _conditions(
     from training.journal import Journal
 
     identity = repr((made_of, preset, seed, folds, torch.__version__))
-    folder = Settings().home_folder / "training" / "experiments"
+    folder = TrainingSettings().training_folder / "experiments"
     journal = Journal(folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}")
     return Conditions(preset, seed, folds, progress, journal)
 

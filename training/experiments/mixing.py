@@ -293,7 +293,8 @@ def _explanation(material: Material, conditions: Conditions, comparisons: int) -
         *([material.note] if material.note else []),
         f"The same network, recipe, seed and folds each time. {len(real.train)} images to train on, "
         f"{len(real.validation)} to validate and {len(real.test)} to test; up to {len(material.added)} generated "
-        "ones to train on beside. Generated images are never tested on.",
+        "ones to train on beside. Generated images are never tested on. Epochs are the same, so more images are "
+        "more steps: part of a difference may be longer training.",
         (
             f"Validation is {conditions.folds}-fold cross-validation over training and validation split, dogs "
             "undivided, a new network for each fold. A generator that was trained on these images has seen "
