@@ -1,10 +1,15 @@
 """Pictures for every test, and real servers for those that want one."""
 
+import os
+
 import pytest
 
 from tests.png import gradient
 
 pytest_plugins = ["tests.servers"]
+
+# Tests make models of their own; those of the shipped one ask for it.
+os.environ["CANICOR_SHIPPED_MODEL"] = "false"
 
 
 @pytest.fixture

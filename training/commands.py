@@ -158,7 +158,7 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
 
     settings = TrainingSettings()
     plan = replace(plan, checkpoints=settings.training_folder, tracking=settings.tracking)
-    repository, lineage = ModelRepository(settings.models), Lineage(settings.image_store, plan.name)
+    repository, lineage = ModelRepository.of(settings), Lineage(settings.image_store, plan.name)
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with bars() as progress:
@@ -250,7 +250,7 @@ def compare(
     from training.dataset import Images, counting
 
     rows = _test_rows(manifest)
-    repository = ModelRepository(Settings().models)
+    repository = ModelRepository.of(Settings())
     bundles = [_bundle(repository, name) for name in (model, other)]
     answers = []
     with bars() as progress:
@@ -290,7 +290,7 @@ def report(
     from training.experiments.report import REPORT, write
 
     rows = _test_rows(manifest)
-    bundle = _bundle(ModelRepository(Settings().models), model)
+    bundle = _bundle(ModelRepository.of(Settings()), model)
     with bars() as progress:
         loaded = counting(progress, f"Asking {bundle.name}/{bundle.version}", len(rows))
         images = Images.load(rows, bundle.info.input, loaded)
@@ -327,21 +327,21 @@ def promote(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="What is to answer from now on.")],
 ) -> None:
     """Put a version into production; classifiers take it up within seconds."""
-    ModelRepository(Settings().models).set_alias(name, Alias.PRODUCTION, version)
+    ModelRepository.of(Settings()).set_alias(name, Alias.PRODUCTION, version)
     typer.echo(f"{name}/{version} is in production.")
 
 
 @app.command()
 def rollback(name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")]) -> None:
     """Put the version back into production that was there before."""
-    version = ModelRepository(Settings().models).roll_back(name)
+    version = ModelRepository.of(Settings()).roll_back(name)
     typer.echo(f"{name}/{version} is in production again.")
 
 
 @app.command(name="list")
 def list_() -> None:
     """List the models in the repository."""
-    repository = ModelRepository(Settings().models)
+    repository = ModelRepository.of(Settings())
     table = Table("model", "aliases", "trained on", "accuracy", "VHS error")
     for name in repository.names():
         aliases = repository.aliases(name).aliases

@@ -62,7 +62,7 @@ def retrain(
         NotFound: What production was trained on was not kept.
         CanicorError: As `training.run.train`.
     """
-    repository, lineage = ModelRepository(settings.models), Lineage(settings.image_store, name)
+    repository, lineage = ModelRepository.of(settings), Lineage(settings.image_store, name)
     production = repository.aliases(name).aliases.get(Alias.PRODUCTION)
     if not production:
         raise FailedPrecondition(f"{name} has no version in production: {_TRAIN_IT}.", reason="NO_VERSION")

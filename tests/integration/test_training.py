@@ -45,7 +45,6 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CANICOR_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("CANICOR_SHIPPED_MODEL", "false")
     return tmp_path / "home"
 
 
@@ -63,7 +62,6 @@ def trained(
     with pytest.MonkeyPatch.context() as environment:
         folder = tmp_path_factory.mktemp("trained")
         environment.setenv("CANICOR_HOME", str(folder))
-        environment.setenv("CANICOR_SHIPPED_MODEL", "false")
         options = (
             write_manifest(folder, rows),
             "--epochs",

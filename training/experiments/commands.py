@@ -63,7 +63,7 @@ def zoo(
     with bars() as progress:
         # Which rows are asked for doesn't change them.
         conditions = _conditions("zoo", (_digest(rows), push), chosen, seed, folds, progress)
-        report, _ = zoo(rows, conditions, names, ModelRepository(Settings().models) if push else None)
+        report, _ = zoo(rows, conditions, names, ModelRepository.of(Settings()) if push else None)
     _write(context, folder, report, conditions, {"manifest": rows}, rows)
 
 
