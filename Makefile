@@ -33,6 +33,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python -m benchmarks.hostile_files
 	$(BIN)/python benchmarks/real_thumbnails.py
+	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/out_of_distribution.py
 	$(BIN)/python benchmarks/trust.py
 
