@@ -171,7 +171,7 @@ def test_what_is_missing_is_told_in_a_sentence(
     toy_models.push(repository)
     with pytest.raises(FailedPrecondition, match="vhs-keypoints/1 does not say how it was trained"):
         retrain()
-    plan = {"recipe": {"epochs": 1, "moon": "full"}, "seed": 0, "formats": [], "backbone": None}
+    plan = {"recipe": {"epochs": 1, "moon": "full"}, "seed": 0, "formats": [], "backbone": None, "dropout": 0.2}
     toy_models.push(repository, training_plan=plan)
     with pytest.raises(FailedPrecondition, match="vhs-keypoints/2 does not say how it was trained"):
         retrain()
