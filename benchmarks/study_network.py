@@ -1,8 +1,8 @@
 """The study's network at its own size: `python benchmarks/study_network.py`.
 
 EfficientNetB7 with seven hidden layers on 600 x 600 pixels, its weights drawn: by `canicor train classifier` one
-epoch of four steps of four phantoms at most, export, and the check that ONNX Runtime answers as PyTorch does to 1e-3; then
-a server that loads the bundle and answers. Prints seconds and the most memory of each.
+epoch of four steps of four phantoms at most, export, and the check that ONNX Runtime answers as PyTorch does to
+1e-3; then a server that loads the bundle and answers. Prints seconds and the most memory of each.
 """
 
 import io
