@@ -1,7 +1,5 @@
 """`canicor train experiment` from a manifest to a report, killed and taken up again."""
 
-import hashlib
-import io
 import json
 import signal
 import subprocess
@@ -11,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
-from canicor import manifest, phantom
+from canicor import manifest
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1 import model_admin_pb2 as admin_pb
 from canicor.classifier.v1.model_admin_pb2_grpc import ModelAdminServiceStub
@@ -23,9 +20,8 @@ from canicor.errors import InvalidArgument
 from canicor.manifest import Origin, Row
 from canicor.model_repository import ModelRepository
 from canicor.settings import Settings
-from canicor.store import Store, file_url
-from canicor.vhs import HEART_SIZES, heart_size
 from tests import toy_models
+from tests.phantoms import phantom_rows
 from tests.servers import Server
 from training.commands import app
 from training.experiments.zoo import ROWS
@@ -36,32 +32,7 @@ PHANTOMS = 60
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """Phantoms of each class in equal parts, a dog each."""
-    store = Store(file_url(tmp_path_factory.mktemp("images")))
-    made = []
-    for index in range(PHANTOMS):
-        drawn = phantom.draw(5, index, heart_size=HEART_SIZES[index % 3], width=160, height=128)
-        buffer = io.BytesIO()
-        Image.fromarray(drawn.pixels).save(buffer, "PNG")
-        store.put(f"{index}.png", buffer.getvalue())
-        made.append(
-            Row(
-                image_url=store.url(f"{index}.png"),
-                image_sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-                origin=Origin.PHANTOM,
-                batch_id="batch",
-                batch_index=index,
-                batch_seed=5,
-                subject_id=f"batch-{index}",
-                split="",
-                key_points=drawn.key_points,
-                pixel_aspect=1.0,
-                vhs=drawn.vhs,
-                heart_size=heart_size(drawn.vhs),
-                labeller="phantom",
-                review_state="approved",
-            )
-        )
-    return made
+    return phantom_rows(tmp_path_factory.mktemp("images"), PHANTOMS)
 
 
 @pytest.fixture
