@@ -149,7 +149,7 @@ class BundleInfo(_Record):
         vhs_sigma: Root mean square of the VHS error on validation images, in vertebrae (keypoints).
         vhs_half_width: Half width of the VHS interval at `coverage`, in vertebrae (keypoints).
         set_probability: A class is in the prediction set where those likelier than it have at most this
-            probability together (classifier); at 1 every class is.
+            probability together; at 1 every class is.
         tolerance: How far answers may lie from the recorded predictions, in the mean over images: in total
             variation of the class probabilities (which bounds what their accuracy may change by), in vertebrae of
             a key point, in the height of a peak.

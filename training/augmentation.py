@@ -1,6 +1,6 @@
 """What may happen to a radiograph without changing the dog: motion, painted-over lines, exposure, noise, blur.
 
-Every motion is a similarity, so it leaves VHS as it was; nothing scales the two axes apart.
+Every motion is a similarity, a mirror image too, so it leaves VHS as it was; nothing scales the two axes apart.
 """
 
 import math
@@ -22,6 +22,8 @@ class Strength:
         scale: Largest enlargement or its inverse. Wide: a network that knows how large dogs are drawn guesses the
             middle where it cannot see, and VHS suffers for it.
         shift: Largest shift either way, as a share of the input's side.
+        mirrored: Share of the images turned left to right. A served network is asked about a radiograph and its
+            mirror image, so it must know both.
         gamma: Largest exponent of the grey values or its inverse.
         contrast: Largest change of the grey values' spread, as a share of it.
         brightness: Largest change of all grey values, of 255.
@@ -34,6 +36,7 @@ class Strength:
     rotation: float = 12.0
     scale: float = 1.6
     shift: float = 0.1
+    mirrored: float = 0.5
     gamma: float = 1.5
     contrast: float = 0.25
     brightness: float = 25.0
@@ -47,6 +50,7 @@ class Strength:
             rotation=factor * self.rotation,
             scale=self.scale**factor,
             shift=factor * self.shift,
+            mirrored=min(factor, 1.0) * self.mirrored,
             gamma=self.gamma**factor,
             contrast=factor * self.contrast,
             brightness=factor * self.brightness,
@@ -132,7 +136,8 @@ def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generat
     angle = _even(count, math.radians(strength.rotation), generator)
     scale = torch.exp(_even(count, math.log(strength.scale), generator))
     cos, sin = torch.cos(angle), torch.sin(angle)
-    turn = torch.stack((cos, -sin, sin, cos), dim=-1).view(count, 2, 2)
+    side = 1.0 - 2.0 * (torch.rand(count, generator=generator) < strength.mirrored).float()
+    turn = torch.stack((side * cos, -sin, side * sin, cos), dim=-1).view(count, 2, 2)
     turned = (points - centre) @ turn.transpose(1, 2)
     # No larger than the image has room for: a point outside teaches nothing.
     room = (size - 1) / (turned.amax(1) - turned.amin(1)).clamp(min=1)

@@ -97,8 +97,17 @@ class Recipe:
             given["strength"] = self.strength.times(augmentation_strength)
         return replace(self, **{name: one for name, one in given.items() if one is not None})
 
-    def changed(self, images: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Augments uint8 images [N, height, width]; points are NaN where the augmentation loses them."""
+    def changed(self, images: Tensor, points: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Augments each of uint8 images [N, height, width] by its own seed, int64 [N].
+
+        Returns float32 images, and points, which are NaN where the augmentation loses them.
+        """
+        generators = (Generator().manual_seed(int(seed)) for seed in seeds)
+        each = zip(images[:, None], points[:, None], generators, strict=True)
+        changed, moved = zip(*(self._changed(*one) for one in each), strict=True)
+        return torch.cat(changed), torch.cat(moved)
+
+    def _changed(self, images: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         if self.augmentation is Augmentation.RAND_AUGMENT:
             return rand_augment(images, generator), torch.full_like(points, math.nan)
         return augment(images, points, self.strength, generator)
@@ -148,7 +157,7 @@ def fit(
 ) -> Network:
     """Fits a new network; on one CPU the same arguments give the same weights, with or without a crash between.
 
-    Each of several processes takes its part of every batch. All draw and change the whole of it, so that chance
+    Each of several processes takes its part of every batch. All draw the seeds of the whole of it, so that chance
     goes the same way in each, however many there are.
 
     Args:
@@ -187,8 +196,10 @@ def fit(
         losses = []
         # Parts of nearly equal size: batch normalisation cannot work on a rest of one.
         for batch in torch.randperm(len(images), generator=generator).tensor_split(steps):
-            changed, moved = recipe.changed(pixels[batch], points[batch], generator)
-            loss = objective(*(share(one, ours).to(ours.device) for one in (changed, moved, classes[batch])))
+            seeds = torch.randint(2**62, (len(batch),), generator=generator)
+            part, own_seeds = share(batch, ours), share(seeds, ours)
+            changed, moved = recipe.changed(pixels[part], points[part], own_seeds)
+            loss = objective(*(one.to(ours.device) for one in (changed, moved, classes[part])))
             stepper.zero_grad()
             ours.backward(loss)
             ours.clip_grad_norm_(learning, 5.0)

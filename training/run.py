@@ -240,13 +240,12 @@ def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Pr
     errors = vhs - [row.vhs for row in dataset.validation.rows]
     sigma = calibration.vhs_sigma(errors)
     sizes = [heart_size(one) for one in vhs]
-    probabilities = [
-        class_probabilities(one, sigma)[HEART_SIZES.index(size)] for one, size in zip(vhs, sizes, strict=True)
-    ]
+    probabilities = np.array([class_probabilities(one, sigma) for one in vhs])
     tested = evaluation.predict(served, dataset.test.pixels)
     fitted = {
         "vhs_sigma": sigma,
         "vhs_half_width": calibration.vhs_half_width(errors),
+        "set_probability": calibration.set_probability(probabilities, dataset.validation.classes),
         "limits": Limits(
             min_probability=calibration.MIN_PROBABILITY,
             min_peak=calibration.smallest_peak(peaks),
@@ -254,7 +253,7 @@ def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Pr
         ),
         "reference": reference(
             dataset.validation,
-            map(output_features, sizes, probabilities, vhs, peaks.min(axis=1), distances),
+            map(output_features, sizes, probabilities.max(axis=1), vhs, peaks.min(axis=1), distances),
         ),
         "metrics": evaluation.key_point_metrics(dataset.test, tested[0], sigma, plan.seed),
     }

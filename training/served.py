@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from canicor.bundle import DISTANCE, HEAT_MAP, OUTPUTS, ModelKind
@@ -29,7 +30,10 @@ class Served(nn.Module):
 
 
 class ServedKeyPoints(Served):
-    """Key points; the heat map is the highest of the six at each place."""
+    """The mean of what the network says of a radiograph and of its mirror image.
+
+    The heat map is the highest of the six at each place. Where the two say different things, no peak is high.
+    """
 
     kind = ModelKind.KEYPOINTS
 
@@ -40,10 +44,20 @@ class ServedKeyPoints(Served):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Takes [N, height, width] and returns `outputs`."""
-        maps = self.network.encoder(images)
+        maps = self.network.encoder(torch.cat((images, images.flip(-1))))
         reading = self.network.read(maps)
-        heat = heat_maps(reading.logits)
-        return reading.key_points(), heat.amax((-1, -2)), self.distance(maps), heat.amax(1)
+        points, mirrored_points = _halves(reading.key_points())
+        last_column = images.shape[-1] - 1
+        mirrored_back = torch.stack((last_column - mirrored_points[..., 0], mirrored_points[..., 1]), dim=-1)
+        heat, mirrored_heat = _halves(heat_maps(reading.logits))
+        heat = 0.5 * (heat + mirrored_heat.flip(-1))
+        distance = _halves(self.distance(maps)).mean(0)
+        return 0.5 * (points + mirrored_back), heat.amax((-1, -2)), distance, heat.amax(1)
+
+
+def _halves(outputs: Tensor) -> Tensor:
+    """Returns [2N, ...] as [2, N, ...]."""
+    return outputs.reshape(2, -1, *outputs.shape[1:])
 
 
 class ServedClasses(Served):

@@ -19,7 +19,6 @@ from canicor.vhs import (
     KeyPoints,
     Measurement,
     class_probabilities,
-    heart_size,
     measure,
 )
 
@@ -165,25 +164,13 @@ def _from_probabilities(values: NDArray[np.float32], info: BundleInfo, strange: 
 def _from_measurement(
     measurement: Measurement, key_points: KeyPoints, info: BundleInfo, strange: list[Referral]
 ) -> Answer:
-    vhs = measurement.vhs
+    vhs, size = measurement.vhs, measurement.heart_size
     probabilities = class_probabilities(vhs, info.vhs_sigma)
-    lower, upper = vhs - info.vhs_half_width, vhs + info.vhs_half_width
-    first, last = HEART_SIZES.index(heart_size(lower)), HEART_SIZES.index(heart_size(upper))
-    prediction_set = HEART_SIZES[first : last + 1]
-    referrals = [
-        *strange,
-        *_uncertain(probabilities[HEART_SIZES.index(measurement.heart_size)], info),
-        *_ambiguous(prediction_set, info),
-    ]
-    return Answer(
-        measurement.heart_size,
-        probabilities,
-        prediction_set,
-        measurement,
-        (lower, upper),
-        key_points,
-        tuple(referrals),
-    )
+    by_size = dict(zip(HEART_SIZES, probabilities, strict=True))
+    prediction_set = _prediction_set(by_size, info.set_probability)
+    interval = (vhs - info.vhs_half_width, vhs + info.vhs_half_width)
+    referrals = [*strange, *_uncertain(by_size[size], info), *_ambiguous(prediction_set, info)]
+    return Answer(size, probabilities, prediction_set, measurement, interval, key_points, tuple(referrals))
 
 
 def _prediction_set(by_size: dict[HeartSize, float], limit: float) -> tuple[HeartSize, ...]:

@@ -74,13 +74,15 @@ class TestKeyPoints:
         assert said.measurement.vhs == pytest.approx(9)
         assert said.referrals == ()
 
-    @pytest.mark.parametrize(("half_width", "near"), [(0.29, False), (0.31, True)])
-    def test_near_threshold_exactly_where_the_interval_crosses_it(self, half_width: float, near: bool) -> None:
-        expected = [ReferralReason.NEAR_THRESHOLD] if near else []
-        assert reasons(say(found(8.5), vhs_half_width=half_width)) == expected
+    @pytest.mark.parametrize(("limit", "near"), [(0.93, False), (0.94, True)])
+    def test_near_threshold_exactly_where_the_set_holds_two_classes(self, limit: float, near: bool) -> None:
+        # 0.3 above 8.2 at a standard deviation of 0.2: Normal with a probability of 0.933.
+        said = say(found(8.5), set_probability=limit)
+        assert said.prediction_set == ((HeartSize.SMALL, HeartSize.NORMAL) if near else (HeartSize.NORMAL,))
+        assert reasons(said) == ([ReferralReason.NEAR_THRESHOLD] if near else [])
 
-    def test_a_wide_interval_holds_all_classes(self) -> None:
-        assert say(found(9.1), vhs_half_width=1.5).prediction_set == tuple(HeartSize)
+    def test_the_interval_is_as_wide_as_the_bundle_says(self) -> None:
+        assert say(found(9.1), vhs_half_width=1.5).vhs_interval == pytest.approx((7.6, 10.6))
 
     @pytest.mark.parametrize(("vhs", "referred"), [(3.9, True), (4.1, False), (19.9, False), (20.1, True)])
     def test_no_dog_has_such_a_heart(self, vhs: float, referred: bool) -> None:
@@ -209,9 +211,9 @@ class TestDisagreement:
         assert classified.heart_size is HeartSize.LARGE
         assert (disagreement(say(found(9.2)), classified) is not None) is disagree
 
-    def test_an_interval_over_the_threshold_does_not_contradict(self) -> None:
+    def test_a_measurement_near_the_threshold_does_not_contradict(self) -> None:
         classified = classify(0.01, 0.04, 0.95)
-        assert disagreement(say(found(9.9), vhs_half_width=0.3), classified) is None
+        assert disagreement(say(found(9.9)), classified) is None
 
     def test_points_that_measure_nothing_are_no_opinion(self) -> None:
         assert disagreement(say(points(np.ones((6, 2)))), classify(0.01, 0.04, 0.95)) is None

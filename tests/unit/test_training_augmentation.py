@@ -10,7 +10,7 @@ from torch import Generator
 from canicor.vhs import KeyPoints, measure
 from training.augmentation import Strength, augment
 
-STILL = Strength(rotation=0, scale=1, shift=0, gamma=1, contrast=0, brightness=0, noise=0, blur=0, painted_over=0)
+STILL = Strength().times(0)
 # Small enough that the blobs stay whole inside the image.
 MOTION = Strength(scale=1.2, gamma=1, contrast=0, brightness=0, noise=0, blur=0, painted_over=0)
 POINTS = torch.tensor([[60.0, 40.0], [80.0, 75.0], [50.0, 65.0], [85.0, 50.0], [45.0, 30.0], [90.0, 25.0]])
@@ -31,6 +31,20 @@ def test_points_move_with_the_pixels(seed: int) -> None:
         y, x = np.indices(image.shape)
         centre = [(image * x).sum() / image.sum(), (image * y).sum() / image.sum()]
         assert centre == pytest.approx(points[index, index].tolist(), abs=0.1)
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    images = torch.arange(144).expand(200, 112, 144).to(torch.uint8)
+    changed, moved = augment(
+        images, POINTS.expand(200, 6, 2), replace(STILL, mirrored=0.5), Generator().manual_seed(1)
+    )
+    mirrored = changed[:, 50, 0] > changed[:, 50, -1]
+    assert 70 < int(mirrored.sum()) < 130
+    assert torch.allclose(changed[mirrored], images[mirrored].flip(-1).float(), atol=0.1)
+    assert torch.allclose(
+        moved[mirrored], torch.tensor([143.0, 0.0]) + POINTS * torch.tensor([-1.0, 1.0]), atol=1e-3
+    )
+    assert torch.allclose(changed[~mirrored], images[~mirrored].float(), atol=0.1)
 
 
 def test_motion_leaves_vhs_as_it_was() -> None:
@@ -75,7 +89,7 @@ def test_no_strength_changes_nothing() -> None:
 
 
 def test_exposure_noise_and_blur_keep_the_range_and_move_nothing() -> None:
-    strength = Strength(rotation=0, scale=1, shift=0)
+    strength = Strength(rotation=0, scale=1, shift=0, mirrored=0)
     images = blobs(POINTS)
     changed, points = augment(images, POINTS.expand(6, 6, 2), strength, Generator().manual_seed(5))
     assert changed.amin() >= 0
@@ -115,6 +129,17 @@ def test_what_has_no_points_is_not_painted_over() -> None:
 
 def test_strength_grows_and_shrinks_as_a_whole() -> None:
     assert Strength().times(1) == Strength()
-    assert Strength().times(0) == STILL
+    assert Strength().times(0) == Strength(
+        rotation=0,
+        scale=1,
+        shift=0,
+        mirrored=0,
+        gamma=1,
+        contrast=0,
+        brightness=0,
+        noise=0,
+        blur=0,
+        painted_over=0,
+    )
     twice = Strength().times(2)
-    assert (twice.rotation, twice.scale, twice.noise) == pytest.approx((24, 1.6**2, 16))
+    assert (twice.rotation, twice.scale, twice.noise, twice.mirrored) == pytest.approx((24, 1.6**2, 16, 0.5))

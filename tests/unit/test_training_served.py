@@ -39,13 +39,26 @@ def distance_of(network: KeyPointNetwork | ClassNetwork) -> FeatureDistance:
 def test_key_points_and_their_heat(key_points: KeyPointNetwork) -> None:
     points, peaks, distance, heat = run(ServedKeyPoints(key_points, distance_of(key_points)))
     own_points, own_peaks = run(key_points)
-    assert torch.equal(points, own_points)
-    assert torch.equal(peaks, own_peaks)
+    other_points, other_peaks = run(key_points, PIXELS[:, :, ::-1].copy())
+    back = torch.tensor([95.0, 0.0]) + other_points * torch.tensor([-1.0, 1.0])
+    assert torch.allclose(points, (own_points + back) / 2, atol=1e-4)
+    # The mean of two maps has no higher peak than the mean of their peaks.
+    assert bool((peaks <= (own_peaks + other_peaks) / 2 + 1e-6).all())
     assert distance.shape == (8,)
     assert heat.shape == (8, 64 // HEAT_MAP_STRIDE, 96 // HEAT_MAP_STRIDE)
     # The hottest cell of all is the strongest of the six peaks.
     assert torch.equal(heat.amax((1, 2)), peaks.amax(1))
     assert bool(((heat >= 0) & (heat <= 1)).all())
+
+
+def test_a_mirrored_radiograph_has_the_same_answer_mirrored(key_points: KeyPointNetwork) -> None:
+    served = ServedKeyPoints(key_points, distance_of(key_points))
+    points, peaks, distance, heat = run(served)
+    other_points, other_peaks, other_distance, other_heat = run(served, PIXELS[:, :, ::-1].copy())
+    assert torch.allclose(other_points, torch.tensor([95.0, 0.0]) + points * torch.tensor([-1.0, 1.0]), atol=1e-4)
+    assert torch.allclose(other_peaks, peaks, atol=1e-5)
+    assert torch.allclose(other_distance, distance, rtol=1e-4)
+    assert torch.allclose(other_heat, heat.flip(-1), atol=1e-5)
 
 
 def test_probabilities_and_their_heat(classes: ClassNetwork) -> None:
