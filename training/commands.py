@@ -57,6 +57,8 @@ def keypoints(
     batch_size: _BatchSize = None,
     augmentation_strength: _AugmentationStrength = None,
     seed: _Seed = 0,
+    model: Annotated[str, typer.Option(help="A backbone of the zoo; empty for the small one.")] = "",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Begin with ImageNet's weights.")] = False,
     # A vertebra then spans about 7 pixels.
     size: Annotated[int, typer.Option(help=_SIZE_HELP)] = 192,
     name: Annotated[str, typer.Option(help="The model's.")] = "vhs-keypoints",
@@ -70,6 +72,7 @@ def keypoints(
     from training.fitting import Recipe
     from training.processes import Precision
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
+    from training.zoo import Backbone
 
     recipe = Recipe(KEY_POINT_EPOCHS, precision=Precision(precision)).tuned(
         epochs=epochs,
@@ -77,7 +80,8 @@ def keypoints(
         batch_size=batch_size,
         augmentation_strength=augmentation_strength,
     )
-    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or ())
+    backbone = Backbone(model, pretrained=pretrained) if model else None
+    plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or (), backbone)
     _train(manifest, plan, push=push, force=force, as_json=as_json)
 
 

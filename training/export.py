@@ -28,6 +28,10 @@ PREDICTED = 8
 TOLERANCE = 1e-3
 """Largest difference between ONNX and torch."""
 
+DISTANCE_TOLERANCE = 5e-3
+"""Largest share by which a distance may differ: it is made of what is left when nearly equal features are taken
+from one another, so that rounding weighs more, above all where a network has hardly been trained."""
+
 
 def to_onnx(network: nn.Module, outputs: Sequence[str], height: int, width: int) -> bytes:
     """Exports a network in inference mode: `images` uint8 [N, height, width] with any N -> its outputs."""
@@ -56,24 +60,26 @@ def check_parity(model: bytes, served: Served, images: Images) -> float:
     Key points are counted in sides of the input, distances in the network's own.
 
     Raises:
-        FailedPrecondition: It is above `TOLERANCE`.
+        FailedPrecondition: It is above `TOLERANCE` or, of distances, `DISTANCE_TOLERANCE`.
     """
     session = open_session(model)
     exported = session.run(served.outputs, {INPUT: images.pixels})
     own = predict(served, images.pixels)
-    differences = []
+    differences = {}
     for name, one, other in zip(served.outputs, exported, own, strict=True):
         unit = {"key_points": min(images.pixels.shape[1:]), DISTANCE: np.abs(other)}.get(name, 1)
-        differences.append(float((np.abs(one - other) / unit).max()))
-    difference = max(differences)
+        differences[name] = float((np.abs(one - other) / unit).max())
+    limits = {DISTANCE: DISTANCE_TOLERANCE}
     # Written so that a NaN is refused too.
-    if not difference <= TOLERANCE:
+    beyond = [
+        f"{name} by {one:.1e}" for name, one in differences.items() if not one <= limits.get(name, TOLERANCE)
+    ]
+    if beyond:
         raise FailedPrecondition(
-            f"The exported model differs from the trained one by {difference:.1e}, more than {TOLERANCE:g}: "
-            "it was not pushed.",
+            f"The exported model differs from the trained one in {', '.join(beyond)}: it was not pushed.",
             reason="EXPORT_DIFFERS",
         )
-    return difference
+    return max(differences.values())
 
 
 def predictions(model: bytes, kind: ModelKind, images: Images) -> Predictions:

@@ -4,6 +4,7 @@ All take uint8 or float [N, height, width] grey images from 0 to 255 and hold th
 and serving cannot drift apart. Sides are multiples of `STRIDE`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -85,28 +86,34 @@ class Reading(NamedTuple):
 class KeyPointNetwork(nn.Module):
     """Six heat maps, and the length of a vertebra read where vertebrae are.
 
-    The length comes from the finest two maps alone, which see some five vertebrae at a time: so it is measured on
-    vertebrae, processes and ribs, and not inferred from the size of the chest.
+    The length comes from the finest two maps alone, which in the project's own encoder see some five vertebrae at
+    a time: so it is measured on vertebrae, processes and ribs, and not inferred from the size of the chest.
+
+    Args:
+        encoder: Takes [N, height, width] and returns maps [N, width, rows, columns], of which the last four are at
+            1/4 to 1/`STRIDE` of the input; the project's own where None.
+        widths: Of those four, finest first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: nn.Module | None = None, widths: Sequence[int] = _WIDTHS[1:]) -> None:
         super().__init__()
-        self.encoder = Encoder()
-        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:])
-        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in _WIDTHS[2:])
+        self.encoder = encoder or Encoder()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in widths)
+        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in widths[1:])
         self.head = nn.Conv2d(_DECODER_WIDTH, len(KEY_POINT_NAMES), 1)
-        self.length_laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:3])
+        self.length_laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in widths[:2])
         self.length_head = nn.Sequential(
             _convolution(_DECODER_WIDTH, _DECODER_WIDTH), nn.Conv2d(_DECODER_WIDTH, 2, 1)
         )
 
     def read(self, maps: list[Tensor]) -> Reading:
         """Takes the encoder's maps."""
-        sides = [lateral(one) for lateral, one in zip(self.laterals, maps[1:], strict=True)]
+        four = maps[-len(self.laterals) :]
+        sides = [lateral(one) for lateral, one in zip(self.laterals, four, strict=True)]
         decoded = sides.pop()
         for smooth in self.smoothing:
             decoded = smooth(F.interpolate(decoded, scale_factor=2.0) + sides.pop())
-        fine, coarse = (lateral(one) for lateral, one in zip(self.length_laterals, maps[1:3], strict=True))
+        fine, coarse = (lateral(one) for lateral, one in zip(self.length_laterals, four[:2], strict=True))
         # In half precision, logits would place points no finer than half a pixel.
         length, spread = self.length_head(fine + F.interpolate(coarse, scale_factor=2.0)).float().unbind(1)
         length = _USUAL_LOG_LENGTH + _LOG_LENGTH_DEVIATION * length

@@ -100,7 +100,7 @@ class Plan:
         recipe: Of the fitting.
         seed: The same seed, rows and machine give the same model.
         formats: Number formats to make beside 32-bit floats; kept where they do no worse.
-        backbone: Of a class model; the project's own small one where None.
+        backbone: Of the network; the project's own small one where None.
         dropout: Before the head of the own small one.
         checkpoints: The folder from which a run that was stopped goes on; None where it can't.
         tracking: URI of the MLflow store that the run is written down in; None for nowhere.
@@ -184,7 +184,7 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     with _logged(plan, dataset, checkpoint) as run:
         material = _Material(plan, dataset, checkpoint, run)
         if plan.kind is ModelKind.KEYPOINTS:
-            key_points = _fit(material, KeyPointNetwork, fitting.key_point_loss, progress)
+            key_points = _fit(material, partial(key_point_network, plan), fitting.key_point_loss, progress)
             finish = partial(_key_point_model, material, key_points)
         else:
             classes = _fit(material, partial(class_network, plan), fitting.class_loss, progress)
@@ -301,6 +301,11 @@ def _fit(
 
     train = material.dataset.train
     return fitting.fit(build, loss_of, train, recipe, plan.seed, epoch_done, material.checkpoint)
+
+
+def key_point_network(plan: Plan) -> KeyPointNetwork:
+    """Returns a new network of a key-point model."""
+    return plan.backbone.build_key_points() if plan.backbone else KeyPointNetwork()
 
 
 def class_network(plan: Plan) -> "ClassNetwork | ZooNetwork":

