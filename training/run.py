@@ -22,7 +22,7 @@ from canicor.manifest import Row, digest
 from canicor.model_input import ResizeRule
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
-from training import calibration, evaluation, export, fitting, runs
+from training import calibration, evaluation, export, fitting, tracking
 from training.checkpoint import Checkpoint
 from training.checks import refuse
 from training.dataset import SPLITS, Dataset, Progress, counting, split
@@ -161,7 +161,7 @@ class _Material:
     plan: Plan
     dataset: Dataset
     checkpoint: Checkpoint | None
-    run: runs.Run
+    run: tracking.Run
 
 
 def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
@@ -196,13 +196,13 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
     return candidate
 
 
-def _logged(plan: Plan, dataset: Dataset, checkpoint: Checkpoint | None) -> AbstractContextManager[runs.Run]:
+def _logged(plan: Plan, dataset: Dataset, checkpoint: Checkpoint | None) -> AbstractContextManager[tracking.Run]:
     """Returns the run, written down as the plan says."""
     trained_on = digest(dataset.train.rows)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{trained_on[:8]}-seed-{plan.seed}"
-    identity = runs.Identity(checkpoint.run, checkpoint.file.exists()) if checkpoint else None
-    tracking = plan.tracking if is_main() else None
-    return runs.logged(tracking, plan.name, name, _parameters(plan, dataset), identity)
+    identity = tracking.Identity(checkpoint.run, checkpoint.file.exists()) if checkpoint else None
+    uri = plan.tracking if is_main() else None
+    return tracking.logged(uri, plan.name, name, _parameters(plan, dataset), identity)
 
 
 def _parameters(plan: Plan, dataset: Dataset) -> dict[str, object]:

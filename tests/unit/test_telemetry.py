@@ -44,7 +44,7 @@ def test_mlflow_opens_no_socket(tmp_path: Path) -> None:
     program = """
 import sys
 sys.addaudithook(lambda event, arguments: event.startswith("socket.get") and print(event, *arguments))
-from training.runs import logged
+from training.tracking import logged
 from pathlib import Path
 with logged(f"sqlite:///{Path.home()}/mlflow.db", "hearts", "run", {"seed": 0}, None) as run:
     run.epoch(1, 0.5)

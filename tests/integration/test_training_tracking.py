@@ -86,7 +86,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from canicor.manifest import read
-from tests.integration.test_training_runs import plan
+from tests.integration.test_training_tracking import plan
 from training.fitting import Recipe
 from training.run import train
 
