@@ -31,6 +31,9 @@ app.add_typer(experiments, name="experiment")
 app.command()(tune)
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
+_Manifests = Annotated[
+    list[str], typer.Argument(metavar="MANIFEST_FILE_OR_URL...", help="Dataset manifests (Parquet), as one.")
+]
 _Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the images.")]
 _LearningRate = Annotated[float | None, typer.Option(min=1e-7, max=1.0, help="The highest.")]
 _BatchSize = Annotated[int | None, typer.Option(min=4, help="Images a step.")]
@@ -51,7 +54,7 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object ins
 
 @app.command()
 def keypoints(
-    manifest: _Manifest,
+    manifests: _Manifests,
     epochs: _Epochs = None,
     learning_rate: _LearningRate = None,
     batch_size: _BatchSize = None,
@@ -68,7 +71,7 @@ def keypoints(
     force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
-    """Train a key-point model on a manifest, test, export and push it."""
+    """Train a key-point model on manifests, test, export and push it."""
     from training.fitting import Recipe
     from training.processes import Precision
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
@@ -82,12 +85,12 @@ def keypoints(
     )
     backbone = Backbone(model, pretrained=pretrained) if model else None
     plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or (), backbone)
-    _train(manifest, plan, push=push, force=force, as_json=as_json)
+    _train(manifests, plan, push=push, force=force, as_json=as_json)
 
 
 @app.command()
 def classifier(
-    manifest: _Manifest,
+    manifests: _Manifests,
     preset: _Preset = "standard",
     model: Annotated[str | None, typer.Option(help="A backbone of the zoo; empty for the small one.")] = None,
     hidden_layers: Annotated[int | None, typer.Option(min=0, help="Before the last: the study had 7.")] = None,
@@ -119,7 +122,7 @@ def classifier(
     force: _Force = "",
     as_json: _AsJson = False,
 ) -> None:
-    """Train a class model on a manifest, test, export and push it.
+    """Train a class model on manifests, test, export and push it.
 
     What isn't given is as the preset has it.
     """
@@ -150,10 +153,10 @@ def classifier(
         chosen.backbone,
         chosen.dropout,
     )
-    _train(manifest, plan, push=push, force=force, as_json=as_json)
+    _train(manifests, plan, push=push, force=force, as_json=as_json)
 
 
-def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
+def _train(manifests: list[str], plan: "run.Plan", *, push: bool, force: str, as_json: bool) -> None:
     from canicor.manifest import read
     from training import release
     from training.lineage import Lineage
@@ -166,7 +169,8 @@ def _train(manifest: str, plan: "run.Plan", *, push: bool, force: str, as_json: 
     # A bad name or a store that does not answer shows now, not after the training.
     repository.versions(plan.name)
     with bars() as progress:
-        candidate = train(read(store.read(store.url_of(manifest))), plan, progress)
+        rows = [row for one in manifests for row in read(store.read(store.url_of(one)))]
+        candidate = train(rows, plan, progress)
         try:
             version = release.push(candidate, repository, lineage, progress, reason=force) if push else None
         except release.NotBetter as refusal:
@@ -239,6 +243,37 @@ def import_(
     for split in dict.fromkeys(split for split, _ in counts):
         table.add_row(split or "none yet", *(str(counts[split, size]) for size in HeartSize))
     Console().print(table)
+
+
+@app.command()
+def pseudo_label(
+    model: Annotated[str, typer.Argument(metavar="NAME[/VERSION]", help="By default its production version.")],
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Radiographs, in folders or not.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST_FILE", help="The manifest to write.")],
+    agreement: Annotated[
+        float, typer.Option(min=0.0, help="Largest deviation over a radiograph's passes, in vertebrae.")
+    ] = 0.3,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of how radiographs are changed.")] = 0,
+) -> None:
+    """Label radiographs by a key-point model where it agrees with itself, to train on beside other manifests.
+
+    What it labels is left to no person, so it is for training alone. A later model's labels replace these.
+    """
+    from canicor.manifest import write
+    from training.checks import refuse
+    from training.dataset import counting
+    from training.pseudo_labels import pseudo_label
+
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    bundle = _bundle(ModelRepository.of(Settings()), model)
+    with bars() as progress:
+        found = pseudo_label(bundle, files, agreement, seed, counting(progress, "Labelling", len(files)))
+    console = Console(stderr=True)
+    for line in found.left_out:
+        console.print(f"Left out: {line}", soft_wrap=True, markup=False)
+    refuse([] if found.rows else [f"{folder}: the model agrees with itself on no image"])
+    manifest.write_bytes(write(found.rows))
+    typer.echo(f"{len(found.rows)} of {len(files)} files labelled by {bundle.name}/{bundle.version}")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, ModelKind, NumberFormat, Predictions
 from canicor.errors import InvalidArgument
-from canicor.manifest import Row, digest
+from canicor.manifest import Origin, Row, digest
 from canicor.model_input import ResizeRule
 from canicor.monitoring import output_features
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
@@ -31,6 +31,7 @@ from training.impostors import KINDS, Impostors
 from training.network import STRIDE, ClassNetwork, KeyPointNetwork
 from training.number_formats import variants
 from training.processes import is_main
+from training.pseudo_labels import is_pseudo
 from training.reference import reference
 from training.served import Served, ServedClasses, ServedKeyPoints
 
@@ -223,7 +224,10 @@ def load(rows: Sequence[Row], plan: Plan, progress: Progress) -> Dataset:
     """
     if plan.kind is ModelKind.KEYPOINTS:
         refuse([f"{row.image_url}: it has a class and no key points" for row in rows if not row.key_points])
-    return Dataset.load(split(rows, plan.seed), plan.spec, progress)
+    shared_out = split(rows, plan.seed)
+    if not origins(row for row in shared_out if row.split == "train"):
+        refuse(["every image to train on was labelled by a model: give some that people labelled, or phantoms"])
+    return Dataset.load(shared_out, plan.spec, progress)
 
 
 def _impostors(plan: Plan, progress: Progress) -> Impostors:
@@ -303,6 +307,11 @@ def _fit(
     return fitting.fit(build, loss_of, train, recipe, plan.seed, epoch_done, material.checkpoint)
 
 
+def origins(rows: Iterable[Row]) -> tuple[Origin, ...]:
+    """Returns where the images came from that taught something new: a model's own labels teach what it knew."""
+    return tuple(sorted({row.origin for row in rows if not is_pseudo(row)}))
+
+
 def key_point_network(plan: Plan) -> KeyPointNetwork:
     """Returns a new network of a key-point model."""
     return plan.backbone.build_key_points() if plan.backbone else KeyPointNetwork()
@@ -344,7 +353,7 @@ def _candidate(
         coverage=calibration.COVERAGE,
         training_dataset_digest=digest(dataset.train.rows),
         test_dataset_digest=digest(dataset.test.rows),
-        training_origins=tuple(sorted({row.origin for row in dataset.train.rows})),
+        training_origins=origins(dataset.train.rows),
         training_run=material.run.name,
         training_plan=plan.record(),
         create_time=datetime.now(UTC),
