@@ -71,7 +71,7 @@ class TestAnswer:
         assert not answer.referrals
 
     def test_refers_near_a_threshold(self, serve: Serve, repository: ModelRepository, picture: bytes) -> None:
-        toy_models.push(repository, vhs_half_width=0.6)
+        toy_models.push(repository, vhs_sigma=0.5)
         with Classifier(serve("classifier").client_settings()) as classifier:
             answer = classifier.classify(picture)
 
