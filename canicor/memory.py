@@ -14,10 +14,6 @@ FILMS = 2**30
 """What a process keeps that draws phantoms: a map of 4096 x 4096 pixels is 64 MiB, and page faults would take half
 of the time of large films (benchmarks/phantom.py)."""
 
-ACTIVATIONS = 2**30
-"""What a process keeps that trains: each step takes the same blocks anew, and page faults would be a twentieth of
-its time."""
-
 
 def keep_freed_memory(most: int) -> None:
     """Has the allocator keep so many bytes a heap for reuse; does nothing where the C library is not glibc.

@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from torch.optim.swa_utils import AveragedModel
 
 from canicor.errors import FailedPrecondition
-from canicor.memory import ACTIVATIONS, keep_freed_memory
 from canicor.vhs import VERTEBRAE_SPANNED
 from training.augmentation import Strength, augment
 from training.checkpoint import Checkpoint, State
@@ -181,7 +180,6 @@ def fit(
     ours = accelerator(recipe.precision)
     # CUDA has no such algorithm for some of the layers.
     torch.use_deterministic_algorithms(ours.device.type == "cpu")
-    keep_freed_memory(ACTIVATIONS)
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     network = build().to(memory_format=torch.channels_last).train()
