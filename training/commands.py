@@ -257,7 +257,7 @@ def pseudo_label(
 ) -> None:
     """Label radiographs by a key-point model where it agrees with itself, to train on beside other manifests.
 
-    What it labels is left to no person, so it is for training alone. A later model's labels replace these.
+    No person sees what it labels, so that is for training alone. A later model's labels replace these.
     """
     from canicor.manifest import write
     from training.checks import refuse
@@ -271,7 +271,8 @@ def pseudo_label(
     console = Console(stderr=True)
     for line in found.left_out:
         console.print(f"Left out: {line}", soft_wrap=True, markup=False)
-    refuse([] if found.rows else [f"{folder}: the model agrees with itself on no image"])
+    nothing = f"{folder}: the model agrees with itself on no image: give a larger --agreement or another model"
+    refuse([] if found.rows else [nothing])
     manifest.write_bytes(write(found.rows))
     typer.echo(f"{len(found.rows)} of {len(files)} files labelled by {bundle.name}/{bundle.version}")
 

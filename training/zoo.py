@@ -157,7 +157,8 @@ class MapEncoder(_GreyBackbone):
         scales = [one["reduction"] for one in backbone.feature_info] if backbone else []
         if not set(_STRIDES) <= set(scales):
             raise InvalidArgument(
-                f"Key points can't be read from {name}: it has no maps at 1/4, 1/8, 1/16 and 1/32 of the input.",
+                f"Key points can't be read from {name}: it has no maps at 1/4, 1/8, 1/16 and 1/32 of the input. "
+                "Give one that has, such as tf_efficientnet_lite0, resnet50 or convnext_tiny.",
                 reason="NO_MAPS",
             )
         super().__init__(backbone)
