@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from canicor.bundle import INPUT, OUTPUTS, Metric, ModelKind
+from canicor.bundle import OUTPUTS, Metric, ModelKind
 from canicor.errors import InvalidArgument
-from canicor.onnx_runtime import open_session
 from canicor.vhs import HEART_SIZES, heart_size
 from training.dataset import Images
-from training.evaluation import mean_with_interval, stated_vhs, subjects_of
-
-_BATCH = 32
+from training.evaluation import ask, mean_with_interval, stated_vhs, subjects_of
 
 
 @dataclass(frozen=True)
@@ -39,15 +36,10 @@ class Answers:
             kind: What it gives.
             images: At the size of its input.
         """
-        session, (output, *_) = open_session(model), OUTPUTS[kind]
-        parts = [
-            session.run([output], {INPUT: images.pixels[start : start + _BATCH]})[0]
-            for start in range(0, len(images), _BATCH)
-        ]
-        said = np.concatenate(parts)
+        answers, *_ = ask(model, OUTPUTS[kind], images.pixels)
         if kind is ModelKind.CLASSIFIER:
-            return cls(said.argmax(axis=1) == images.classes, np.full(len(images), np.nan))
-        vhs = images.vhs_of(said)
+            return cls(answers.argmax(axis=1) == images.classes, np.full(len(images), np.nan))
+        vhs = images.vhs_of(answers)
         classes = np.array([HEART_SIZES.index(heart_size(one)) for one in vhs])
         return cls(classes == images.classes, np.abs(vhs - stated_vhs(images)))
 

@@ -16,8 +16,7 @@ from torch import Generator, Tensor, nn
 
 from training.augmentation import Strength, augment
 from training.dataset import Images
-
-_BATCH = 32
+from training.evaluation import batch_size
 
 
 class FeatureDistance(nn.Module):
@@ -57,7 +56,7 @@ class FeatureDistance(nn.Module):
         generator = Generator().manual_seed(seed)
         parts = []
         with torch.inference_mode():
-            for batch in torch.split(torch.arange(len(images)), _BATCH):
+            for batch in torch.split(torch.arange(len(images)), batch_size(*images.pixels.shape[1:])):
                 pixels, points = (torch.from_numpy(one)[batch] for one in (images.pixels, images.points))
                 changed, _ = augment(pixels, points, strength, generator)
                 parts += [_pooled(encoder(pixels)), _pooled(encoder(changed))]

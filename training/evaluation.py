@@ -3,7 +3,7 @@
 Every figure is a function of sums over images (of errors, of a confusion matrix): one bootstrap serves them all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from canicor.bundle import Metric
+from canicor.bundle import INPUT, Metric
+from canicor.onnx_runtime import open_session
 from canicor.vhs import (
     HEART_SIZES,
     LARGE_ABOVE,
@@ -37,17 +38,32 @@ _LIMITS_OF_AGREEMENT = 1.96
 BINS = 10
 """Of confidence, equally wide."""
 
-_BATCH = 32
+_BATCH_PIXELS = 2**21
+
+
+def batch_size(height: int, width: int) -> int:
+    """Returns how many images of a size to show a network at once: 32 of 256 x 256.
+
+    A large network keeps some 200 bytes of each pixel at its widest, two maps of EfficientNetB7 at once.
+    """
+    return max(1, _BATCH_PIXELS // (height * width))
 
 
 def predict(network: nn.Module, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
     """Returns the network's outputs [N, ...] for pixels [N, height, width], each as one array."""
     parts: list[tuple[Tensor, ...]] = []
     with torch.inference_mode():
-        for batch in torch.split(torch.from_numpy(pixels), _BATCH):
+        for batch in torch.split(torch.from_numpy(pixels), batch_size(*pixels.shape[1:])):
             outputs = network(batch)
             parts.append(outputs if isinstance(outputs, tuple) else (outputs,))
     return tuple(torch.cat(output).numpy() for output in zip(*parts, strict=True))
+
+
+def ask(model: bytes, outputs: Iterable[str], pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    """Returns outputs [N, ...] of an ONNX file for pixels [N, height, width], which it is shown one by one."""
+    session = open_session(model)
+    answers = [session.run(list(outputs), {INPUT: image[np.newaxis]}) for image in pixels]
+    return tuple(np.concatenate(output) for output in zip(*answers, strict=True))
 
 
 def classified(network: nn.Module, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -12,11 +12,10 @@ from torch import nn
 
 from canicor.bundle import DISTANCE, INPUT, OUTPUTS, BundleInfo, Metric, ModelKind, Predictions
 from canicor.errors import FailedPrecondition
-from canicor.onnx_runtime import open_session
 from canicor.vhs import BAND_NOTICE
 from training.calibration import REFUSED
 from training.dataset import Images
-from training.evaluation import predict
+from training.evaluation import ask, predict
 from training.served import Served
 
 OPSET = 18
@@ -36,7 +35,8 @@ from one another, so that rounding weighs more, above all where a network has ha
 def to_onnx(network: nn.Module, outputs: Sequence[str], height: int, width: int) -> bytes:
     """Exports a network in inference mode: `images` uint8 [N, height, width] with any N -> its outputs."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    # Tracing would keep every map for a gradient that nobody asks for.
+    with warnings.catch_warnings(), torch.no_grad():
         # The exporter that replaces this one needs onnxscript and unrolls nothing that these graphs hold.
         warnings.simplefilter("ignore", DeprecationWarning)
         # A graph is for one size of input, so backbones may ask for it as they are traced.
@@ -62,8 +62,7 @@ def check_parity(model: bytes, served: Served, images: Images) -> float:
     Raises:
         FailedPrecondition: It is above `TOLERANCE` or, of distances, `DISTANCE_TOLERANCE`.
     """
-    session = open_session(model)
-    exported = session.run(served.outputs, {INPUT: images.pixels})
+    exported = ask(model, served.outputs, images.pixels)
     own = predict(served, images.pixels)
     differences = {}
     for name, one, other in zip(served.outputs, exported, own, strict=True):
@@ -84,10 +83,8 @@ def check_parity(model: bytes, served: Served, images: Images) -> float:
 
 def predictions(model: bytes, kind: ModelKind, images: Images) -> Predictions:
     """Returns what an ONNX file says of the first `PREDICTED` images, one by one as a server asks."""
-    session, some = open_session(model), images.pixels[:PREDICTED]
-    said = [session.run(list(OUTPUTS[kind]), {INPUT: image[np.newaxis]}) for image in some]
-    outputs = (np.concatenate(parts) for parts in zip(*said, strict=True))
-    return Predictions(some, dict(zip(OUTPUTS[kind], outputs, strict=True)))
+    some = images.pixels[:PREDICTED]
+    return Predictions(some, dict(zip(OUTPUTS[kind], ask(model, OUTPUTS[kind], some), strict=True)))
 
 
 def card(

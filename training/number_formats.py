@@ -9,9 +9,9 @@ import onnx
 from numpy.typing import NDArray
 
 from canicor.bundle import INPUT, OUTPUTS, Metric, ModelKind, NumberFormat
-from canicor.onnx_runtime import CPU, open_session
+from canicor.onnx_runtime import CPU
 from training.dataset import Dataset, Images
-from training.evaluation import mean_with_interval, stated_vhs, subjects_of
+from training.evaluation import ask, mean_with_interval, stated_vhs, subjects_of
 
 _CALIBRATION_IMAGES = 64
 
@@ -93,9 +93,7 @@ def variants(
 
 
 def _score(graph: bytes, kind: ModelKind, images: Images, seed: int) -> Metric:
-    session = open_session(graph)
-    name = next(iter(OUTPUTS[kind]))
-    outputs = np.concatenate([session.run([name], {INPUT: image[np.newaxis]})[0] for image in images.pixels])
+    outputs, *_ = ask(graph, OUTPUTS[kind], images.pixels)
     if kind is ModelKind.CLASSIFIER:
         scores = (outputs.argmax(axis=1) == images.classes).astype(np.float64)
     else:

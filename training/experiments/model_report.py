@@ -3,11 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from canicor.bundle import INPUT, OUTPUTS, Bundle, Metric, ModelKind
-from canicor.onnx_runtime import open_session
+from canicor.bundle import OUTPUTS, Bundle, Metric, ModelKind
 from canicor.vhs import HEART_SIZES, class_probabilities, heart_size
 from training.dataset import Images
-from training.evaluation import class_metrics, key_point_metrics, stated_vhs
+from training.evaluation import ask, class_metrics, key_point_metrics, stated_vhs
 from training.experiments import charts
 from training.experiments.report import WORST, Chart, Picture, Report, Table, percent, picture, surest_errors
 
@@ -20,13 +19,11 @@ def about(bundle: Bundle, images: Images, seed: int) -> Report:
         images: Labelled, at the size of its input; with key points, where it gives some.
         seed: Of the bootstrap.
     """
-    session = open_session(bundle.model)
-    (output, *_) = OUTPUTS[bundle.info.kind]
-    said = np.concatenate([session.run([output], {INPUT: image[np.newaxis]})[0] for image in images.pixels])
+    answers, *_ = ask(bundle.model, OUTPUTS[bundle.info.kind], images.pixels)
     shown, pictures = [], []
     if bundle.info.kind is ModelKind.KEYPOINTS:
-        vhs = images.vhs_of(said)
-        metrics = key_point_metrics(images, said, bundle.info.vhs_sigma, seed)
+        vhs = images.vhs_of(answers)
+        metrics = key_point_metrics(images, answers, bundle.info.vhs_sigma, seed)
         classes = np.array([HEART_SIZES.index(heart_size(one)) for one in vhs.tolist()])
         confidence = np.array(
             [
@@ -36,9 +33,9 @@ def about(bundle: Bundle, images: Images, seed: int) -> Report:
         )
         drawn = charts.bland_altman(stated_vhs(images), vhs)
         shown.append(Chart("Bland-Altman", drawn, "Dashed: the bias; shaded: within the limits of agreement."))
-        pictures = _furthest(images, said, vhs)
+        pictures = _furthest(images, answers, vhs)
     else:
-        classes, confidence = said.argmax(axis=1), said.max(axis=1).astype(np.float64)
+        classes, confidence = answers.argmax(axis=1), answers.max(axis=1).astype(np.float64)
         metrics = class_metrics(images, classes, confidence, seed)
         pictures = surest_errors(images, classes, confidence)
     shown.append(Chart("Confusion", charts.confusion(images.classes, classes), "Labels down, answers across."))

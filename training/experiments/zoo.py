@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from canicor.bundle import INPUT, Metric, ModelKind
+from canicor.bundle import Metric, ModelKind
 from canicor.errors import InvalidArgument
 from canicor.manifest import Row
 from canicor.model_repository import ModelRepository
-from canicor.onnx_runtime import open_session
 from training.dataset import Dataset, split
-from training.evaluation import class_metrics
+from training.evaluation import ask, class_metrics
 from training.experiments import charts
 from training.experiments.conditions import Answered, Conditions, accuracy
 from training.experiments.report import Chart, Report, Table, in_percent, percent, surest_errors
@@ -143,11 +142,8 @@ def _trained(
         version = repository.push(
             plan.name, candidate.info, candidate.model, candidate.card, predictions=candidate.predictions
         )
-    session = open_session(candidate.model)
-    said = np.concatenate(
-        [session.run(["probabilities"], {INPUT: image[np.newaxis]})[0] for image in dataset.test.pixels]
-    )
-    answered = Answered(said.argmax(axis=1), said.max(axis=1).astype(np.float64))
+    (answers,) = ask(candidate.model, ["probabilities"], dataset.test.pixels)
+    answered = Answered(answers.argmax(axis=1), answers.max(axis=1).astype(np.float64))
     return answered.record() | {"version": version}
 
 
