@@ -15,11 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import grpc
 from PIL import Image
 
 from canicor import phantom
 from canicor.client import Classifier
 from canicor.phantom.folder import MANIFEST, Order, write
+from canicor.settings import ClientSettings
 
 PHANTOMS, SIZE = 20, (600, 480)
 STEP = 4
@@ -48,7 +50,8 @@ def serve(model: str) -> None:
     begun = time.perf_counter()
     server = subprocess.Popen([sys.executable, "-m", "canicor.cli", "serve", "classifier"])
     try:
-        # Whoever calls too early waits for the server.
+        with grpc.insecure_channel(ClientSettings().classifier_address) as probe:
+            grpc.channel_ready_future(probe).result(timeout=PATIENCE)
         with Classifier(deadline=PATIENCE) as classifier:
             for what in ("the server's start and its first answer", "its next answer"):
                 classifier.classify(file.getvalue(), model=model)
