@@ -3,9 +3,9 @@
 One small heat-map network and one recipe, both fixed here so that phantoms can be compared: the network of
 `canicor train`, 160 x 192 inputs, 3,000 phantoms of a thumbnail's size or up to twice that, no real radiograph.
 It is judged on the thumbnails and radiographs of ../shared/radiographs, which lie outside the repository; so must
-the sheet, which shows them with the points stated (white) and found (yellow). Takes 11 to 18 minutes
-a seed. What a part's variety contributes is seen by leaving it out: the numbers of that part are the same in all
-phantoms. That takes a network a part, of half as many phantoms: an hour and a half or two.
+the sheet, which shows them with the points stated (white) and found (yellow). What a part's variety contributes
+is seen by leaving it out: the numbers of that part are the same in all phantoms. That takes a network a part, of
+half as many phantoms. Each network has a process and a core of its own, on which it takes some 20 minutes, or 10.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,13 +93,16 @@ def phantom(wishes: Wishes, seed: int, index: int) -> tuple[NDArray[np.uint8], N
     return np.asarray(small.pixels), points.astype(np.float32)
 
 
-def taught(wishes: Wishes, seed: int, count: int, workers: ProcessPoolExecutor) -> "KeyPointNetwork":
+def taught(wishes: Wishes, seed: int, count: int) -> "KeyPointNetwork":
     """Returns the network after the recipe, with `count` phantoms."""
+    import torch
+
     from training.dataset import Images
     from training.fitting import Recipe, fit, key_point_loss
     from training.network import KeyPointNetwork
 
-    drawn = list(workers.map(partial(phantom, wishes, seed), range(count), chunksize=50))
+    torch.set_num_threads(1)
+    drawn = [phantom(wishes, seed, index) for index in range(count)]
     pixels, points = (np.stack(part) for part in zip(*drawn, strict=True))
     classes = [HEART_SIZES.index(heart_size(measure(KeyPoints.from_array(one)).vhs)) for one in points]
     images = Images((), pixels, (), points, np.array(classes, np.int64), np.empty((count, 0)))
@@ -144,13 +148,10 @@ def leave_one_out(real: list[Thumbnail], workers: ProcessPoolExecutor) -> None:
     """
     stated = np.array([one.vhs for one in real])
     with_all: NDArray[np.float64] | None = None
-    lessons = [
-        ("nothing", {}, 0),
-        ("nothing, seed 1", {}, 1),
-        *((name, wishes, 0) for name, wishes in PARTS.items()),
-    ]
-    for name, wishes, seed in lessons:
-        network = taught(wishes, seed, PHANTOMS_LEFT_OUT, workers)
+    lessons: dict[str, tuple[Wishes, int]] = {"nothing": ({}, 0), "nothing, seed 1": ({}, 1)}
+    lessons |= {name: (wishes, 0) for name, wishes in PARTS.items()}
+    networks = workers.map(taught, *zip(*lessons.values(), strict=True), repeat(PHANTOMS_LEFT_OUT))
+    for name, network in zip(lessons, networks, strict=True):
         found = np.array([measure(found_by([network], prepared(one.file))).vhs for one in real])
         errors = np.abs(found - stated)
         with_all = errors if with_all is None else with_all
@@ -215,10 +216,10 @@ def main() -> None:
     with ProcessPoolExecutor(os.cpu_count()) as workers:
         if arguments.leave_one_out:
             return leave_one_out(real, workers)
-        for seed in range(arguments.seeds):
-            networks.append(taught({}, seed, PHANTOMS, workers))
-            print(f"Seed {seed}:")
-            show(networks[-1:], real, arguments.sheet)
+        for network in workers.map(taught, repeat({}), range(arguments.seeds), repeat(PHANTOMS)):
+            print(f"Seed {len(networks)}:")
+            networks.append(network)
+            show([network], real, arguments.sheet)
     if len(networks) > 1:
         print("All together:")
         show(networks, real, arguments.sheet)
