@@ -83,7 +83,7 @@ def keypoints(
         batch_size=batch_size,
         augmentation_strength=augmentation_strength,
     )
-    backbone = Backbone(model, pretrained=pretrained) if model else None
+    backbone = Backbone(model, pretrained=pretrained) if model or pretrained else None
     plan = Plan(ModelKind.KEYPOINTS, name, input_spec(size), recipe, seed, number_format or (), backbone)
     _train(manifests, plan, push=push, force=force, as_json=as_json)
 

@@ -42,8 +42,12 @@ class Preset:
 
     @property
     def backbone(self) -> Backbone | None:
-        """The zoo's; None for the project's own."""
-        if not self.model:
+        """The zoo's; None for the project's own.
+
+        Raises:
+            InvalidArgument: As `Backbone`; without a model, it has none of what is a backbone's.
+        """
+        if not (self.model or self.hidden_layers or self.pretrained or self.frozen):
             return None
         return Backbone(self.model, self.hidden_layers, self.dropout, self.pretrained, self.frozen)
 

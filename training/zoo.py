@@ -90,6 +90,11 @@ class Backbone:
     frozen: bool = False
 
     def __post_init__(self) -> None:
+        if not self.name:
+            raise InvalidArgument(
+                "Hidden layers, ImageNet's weights and frozen stages are a backbone's: give --model too.",
+                reason="NO_BACKBONE",
+            )
         if self.name not in BACKBONES:
             raise InvalidArgument(
                 f"There is no backbone {self.name!r}: give {', '.join(BACKBONES)}.", reason="UNKNOWN_BACKBONE"

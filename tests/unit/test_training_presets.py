@@ -184,3 +184,9 @@ def test_what_is_stated_wins_over_the_preset() -> None:
 def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
     with pytest.raises(InvalidArgument, match="no preset 'best': give standard, smoke, notebook, modern"):
         preset("best")
+
+
+@pytest.mark.parametrize("given", [{"hidden_layers": 7}, {"pretrained": True}, {"frozen": True}])
+def test_what_is_a_backbones_is_not_dropped_for_want_of_one(given: dict[str, int]) -> None:
+    with pytest.raises(InvalidArgument, match="give --model too"):
+        _ = preset("standard").changed(**given).backbone
