@@ -73,27 +73,49 @@ _LINE_RADII = (1.5, 3.5)
 _MIDDLE = torch.tensor([[0.25, 0.25], [0.75, 0.75], [0.25, 0.75], [0.75, 0.25], [0.25, 0.25], [0.75, 0.75]])
 
 
-def augment(images: Tensor, points: Tensor, strength: Strength, generator: Generator) -> tuple[Tensor, Tensor]:
+class _Chance:
+    """Draws for each image from a generator of its own."""
+
+    def __init__(self, seeds: Tensor) -> None:
+        self._generators = [Generator().manual_seed(seed) for seed in seeds.tolist()]
+
+    def evenly(self, *shape: int) -> Tensor:
+        """Returns [N, *shape] from 0 to 1."""
+        return torch.stack([torch.rand(shape, generator=one) for one in self._generators])
+
+    def either_way(self, limit: float) -> Tensor:
+        """Returns [N] drawn evenly from -limit to limit."""
+        return (2 * self.evenly() - 1) * limit
+
+    def normally(self, *shape: int) -> Tensor:
+        """Returns [N, *shape] of a standard normal distribution."""
+        return torch.stack([torch.randn(shape, generator=one) for one in self._generators])
+
+
+def augment(images: Tensor, points: Tensor, strength: Strength, seeds: Tensor) -> tuple[Tensor, Tensor]:
     """Changes every image in its own way; the points move with the pixels.
 
     Args:
         images: uint8 [N, height, width].
         points: float32 [N, 6, 2] (x, y) in pixels of the images; NaN where they are unknown.
         strength: How far the changes go.
-        generator: The only source of chance.
+        seeds: int64 [N]: what happens to an image follows from its own alone, whatever lies beside it.
 
     Returns:
         float32 [N, height, width] from 0 to 255, and points [N, 6, 2]. Points that were inside stay inside; where
         they are unknown, the middle of the image does.
     """
-    moved, moved_points = _move(images.float(), points, strength, generator)
-    moved = _paint_over(moved, moved_points, strength, generator)
-    return _expose(_blur(moved, strength, generator), strength, generator), moved_points
+    chance = _Chance(seeds)
+    moved, moved_points = _move(images.float(), points, strength, chance)
+    moved = _paint_over(moved, moved_points, strength, chance)
+    return _expose(_blur(moved, strength, chance), strength, chance), moved_points
 
 
-def _paint_over(images: Tensor, points: Tensor, strength: Strength, generator: Generator) -> Tensor:
+def _paint_over(images: Tensor, points: Tensor, strength: Strength, chance: _Chance) -> Tensor:
     """Fills three bands near the axes and the ruler from what surrounds them."""
-    chosen = torch.rand(len(images), generator=generator) < strength.painted_over
+    chosen = chance.evenly() < strength.painted_over
+    # Drawn for every image, so that no other one decides what it draws next.
+    ends, beside, radii = chance.evenly(2, 3, 1), chance.normally(2, 3, 1), chance.evenly(3, 1, 1)
     if not chosen.any():
         return images
     images, points = images.clone(), points[chosen]
@@ -101,13 +123,13 @@ def _paint_over(images: Tensor, points: Tensor, strength: Strength, generator: G
     start, end = points[:, 0::2], points[:, 1::2]
     along = end - start
     # An end lies up to two fifths of the line's length from the axis' own.
-    shares = 0.8 * torch.rand(2, count, 3, 1, generator=generator) + torch.tensor([-0.4, 0.6]).view(2, 1, 1, 1)
+    shares = 0.8 * ends[chosen].transpose(0, 1) + torch.tensor([-0.4, 0.6]).view(2, 1, 1, 1)
     across = torch.stack((-along[..., 1], along[..., 0]), dim=-1) / along.norm(dim=-1, keepdim=True).clamp(min=1.0)
     vertebra = along[:, 2].norm(dim=-1).view(count, 1, 1) / VERTEBRAE_SPANNED
-    aside = torch.randn(2, count, 3, 1, generator=generator) * _ASIDE.view(3, 1) * vertebra
+    aside = beside[chosen].transpose(0, 1) * _ASIDE.view(3, 1) * vertebra
     first, last = start + shares * along + aside * across
     low, high = _LINE_RADII
-    radius = low + (high - low) * torch.rand(count, 3, 1, 1, generator=generator)
+    radius = low + (high - low) * radii[chosen]
     painted = (_distance_to(first, last, *images.shape[1:]) < radius).any(1)
     known = (~painted).float()
     kernel = _gaussian(torch.tensor(_FILL_DEVIATION), _FILL_REACH)
@@ -127,23 +149,23 @@ def _distance_to(first: Tensor, last: Tensor, height: int, width: int) -> Tensor
     return torch.hypot(x - share * along_x, y - share * along_y)
 
 
-def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generator) -> tuple[Tensor, Tensor]:
+def _move(images: Tensor, points: Tensor, strength: Strength, chance: _Chance) -> tuple[Tensor, Tensor]:
     count, height, width = images.shape
     size = torch.tensor([width, height], dtype=torch.float32)
     centre = (size - 1) / 2
     unknown = points.isnan()
     points = torch.where(unknown, _MIDDLE * (size - 1), points)
-    angle = _even(count, math.radians(strength.rotation), generator)
-    scale = torch.exp(_even(count, math.log(strength.scale), generator))
+    angle = chance.either_way(math.radians(strength.rotation))
+    scale = torch.exp(chance.either_way(math.log(strength.scale)))
     cos, sin = torch.cos(angle), torch.sin(angle)
-    side = 1.0 - 2.0 * (torch.rand(count, generator=generator) < strength.mirrored).float()
+    side = 1.0 - 2.0 * (chance.evenly() < strength.mirrored).float()
     turn = torch.stack((side * cos, -sin, side * sin, cos), dim=-1).view(count, 2, 2)
     turned = (points - centre) @ turn.transpose(1, 2)
     # No larger than the image has room for: a point outside teaches nothing.
     room = (size - 1) / (turned.amax(1) - turned.amin(1)).clamp(min=1)
     scale = torch.minimum(scale, room.amin(-1)).view(count, 1, 1)
     turn, turned = turn * scale, turned * scale + centre
-    shift = torch.stack([_even(count, strength.shift, generator) for _ in range(2)], dim=-1) * size
+    shift = torch.stack([chance.either_way(strength.shift) for _ in range(2)], dim=-1) * size
     shift = torch.minimum(torch.maximum(shift, -turned.amin(1)), size - 1 - turned.amax(1))
 
     moved = (turned + shift.unsqueeze(1)).masked_fill(unknown, math.nan)
@@ -157,9 +179,8 @@ def _move(images: Tensor, points: Tensor, strength: Strength, generator: Generat
     return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1), moved
 
 
-def _blur(images: Tensor, strength: Strength, generator: Generator) -> Tensor:
-    count = len(images)
-    deviation = (strength.blur * torch.rand(count, 1, generator=generator)).clamp(min=1e-3)
+def _blur(images: Tensor, strength: Strength, chance: _Chance) -> Tensor:
+    deviation = (strength.blur * chance.evenly(1)).clamp(min=1e-3)
     return _convolve(images, _gaussian(deviation, _BLUR_REACH))
 
 
@@ -178,18 +199,12 @@ def _convolve(images: Tensor, kernel: Tensor) -> Tensor:
     return F.conv2d(smooth, rows.transpose(2, 3), padding=(reach, 0), groups=count).squeeze(0)
 
 
-def _expose(images: Tensor, strength: Strength, generator: Generator) -> Tensor:
+def _expose(images: Tensor, strength: Strength, chance: _Chance) -> Tensor:
     shape = (len(images), 1, 1)
-    gamma = torch.exp(_even(len(images), math.log(strength.gamma), generator)).view(shape)
-    gain = 1 + _even(len(images), strength.contrast, generator).view(shape)
-    lift = _even(len(images), strength.brightness, generator).view(shape)
-    deviation = strength.noise * torch.rand(shape, generator=generator)
-    noise = deviation * torch.randn(images.shape, generator=generator)
+    gamma = torch.exp(chance.either_way(math.log(strength.gamma))).view(shape)
+    gain = 1 + chance.either_way(strength.contrast).view(shape)
+    lift = chance.either_way(strength.brightness).view(shape)
+    noise = strength.noise * chance.evenly(1, 1) * chance.normally(*images.shape[1:])
     grey = 255 * (images / 255).clamp(0, 1) ** gamma
     middle = grey.mean(dim=(1, 2), keepdim=True)
     return ((grey - middle) * gain + middle + lift + noise).clamp(0, 255)
-
-
-def _even(count: int, limit: float, generator: Generator) -> Tensor:
-    """Draws [count] numbers evenly from -limit to limit."""
-    return (2 * torch.rand(count, generator=generator) - 1) * limit

@@ -58,7 +58,8 @@ class FeatureDistance(nn.Module):
         with torch.inference_mode():
             for batch in torch.split(torch.arange(len(images)), batch_size(*images.pixels.shape[1:])):
                 pixels, points = (torch.from_numpy(one)[batch] for one in (images.pixels, images.points))
-                changed, _ = augment(pixels, points, strength, generator)
+                seeds = torch.randint(2**62, (len(batch),), generator=generator)
+                changed, _ = augment(pixels, points, strength, seeds)
                 parts += [_pooled(encoder(pixels)), _pooled(encoder(changed))]
         # Its own inverse takes minutes where features are thousands.
         fitted = LedoitWolf(store_precision=False).fit(torch.cat(parts).double().numpy())

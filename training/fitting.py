@@ -102,15 +102,9 @@ class Recipe:
 
         Returns float32 images, and points, which are NaN where the augmentation loses them.
         """
-        generators = (Generator().manual_seed(int(seed)) for seed in seeds)
-        each = zip(images[:, None], points[:, None], generators, strict=True)
-        changed, moved = zip(*(self._changed(*one) for one in each), strict=True)
-        return torch.cat(changed), torch.cat(moved)
-
-    def _changed(self, images: Tensor, points: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         if self.augmentation is Augmentation.RAND_AUGMENT:
-            return rand_augment(images, generator), torch.full_like(points, math.nan)
-        return augment(images, points, self.strength, generator)
+            return rand_augment(images, seeds), torch.full_like(points, math.nan)
+        return augment(images, points, self.strength, seeds)
 
     def scheduled(self, optimizer: AdamW, steps: int) -> LRScheduler:
         """Returns the schedule, for so many steps an epoch."""

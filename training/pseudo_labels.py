@@ -120,7 +120,7 @@ def _agreed(
     if peaks.min() < limits.min_peak or any(one > limits.max_distance for one in distance):
         raise InvalidArgument("it is unlike what the model knows.", reason="UNFAMILIAR")
     pixels, start = (torch.from_numpy(one).expand(PASSES, *one.shape) for one in (prepared.pixels, first))
-    changed, moved = augment(pixels, start, Strength(), torch.Generator().manual_seed(seed))
+    changed, moved = augment(pixels, start, Strength(), seed + torch.arange(PASSES))
     (found,) = session.run(["key_points"], {INPUT: changed.round().to(torch.uint8).numpy()})
     back = [_carried_back(one, where, first) for one, where in zip(found, moved.numpy(), strict=True)]
     passes = [KeyPoints.from_array(prepared.placement.to_radiograph(one)) for one in (first, *back)]

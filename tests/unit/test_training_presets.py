@@ -101,11 +101,11 @@ def test_a_killed_run_goes_on_with_its_average_and_its_augmentation(tmp_path: Pa
     assert torch.equal(weights(resumed), weights(fit(ClassNetwork, class_loss, images, MODERN, 3, silent)))
 
 
-def test_rand_augment_draws_from_its_generator_alone() -> None:
+def test_rand_augment_draws_from_its_seeds_alone() -> None:
     images = torch.from_numpy(bright_corners(32).pixels)
 
     def drawn(seed: int) -> torch.Tensor:
-        return rand_augment(images, torch.Generator().manual_seed(seed))
+        return rand_augment(images, seed + torch.arange(32))
 
     random.seed(1)
     np.random.seed(1)
@@ -121,6 +121,12 @@ def test_rand_augment_draws_from_its_generator_alone() -> None:
     assert first.amax() <= 255
     same = (first == images).flatten(1).all(1)
     assert not same.all()
+
+
+def test_rand_augment_bears_every_magnitude() -> None:
+    # Among so many, some draw a posterisation that would leave no bit.
+    images = torch.zeros(3000, 8, 8, dtype=torch.uint8)
+    assert rand_augment(images, torch.arange(3000)).shape == images.shape
 
 
 def learning(backbone: Backbone) -> set[str]:
