@@ -43,7 +43,10 @@ from canicor.vhs import HEART_SIZES, KeyPoints, heart_size, measure
 if TYPE_CHECKING:
     from training.network import KeyPointNetwork
 
-PHANTOMS, EPOCHS = 3000, 18
+PHANTOMS = 3000
+EPOCHS = 18
+MIRRORED = 0.0
+"""Share of the images: these networks read a radiograph as it lies, not its mirror image too as a served one."""
 PHANTOMS_LEFT_OUT = 1500
 """For each part left out, and for the network with all parts that these are held to."""
 HEIGHT, WIDTH = 160, 192
@@ -97,6 +100,7 @@ def taught(wishes: Wishes, seed: int, count: int) -> "KeyPointNetwork":
     """Returns the network after the recipe, with `count` phantoms."""
     import torch
 
+    from training.augmentation import Strength
     from training.dataset import Images
     from training.fitting import Recipe, fit, key_point_loss
     from training.network import KeyPointNetwork
@@ -110,7 +114,8 @@ def taught(wishes: Wishes, seed: int, count: int) -> "KeyPointNetwork":
     def epoch_done(epoch: int, loss: float) -> None:
         print(f"seed {seed}, epoch {epoch} of {EPOCHS}: loss {loss:.3f}", file=sys.stderr, flush=True)
 
-    return fit(KeyPointNetwork, key_point_loss, images, Recipe(epochs=EPOCHS), seed, epoch_done)
+    recipe = Recipe(epochs=EPOCHS, strength=Strength(mirrored=MIRRORED))
+    return fit(KeyPointNetwork, key_point_loss, images, recipe, seed, epoch_done)
 
 
 def found_by(networks: list["KeyPointNetwork"], prepared: Prepared) -> KeyPoints:
