@@ -44,7 +44,7 @@ _BATCH_PIXELS = 2**21
 def batch_size(height: int, width: int) -> int:
     """Returns how many images of a size to show a network at once: 32 of 256 x 256.
 
-    A large network keeps some 200 bytes of each pixel at its widest, two maps of EfficientNetB7 at once.
+    The widest map of a large network, EfficientNetB7's, takes some 200 bytes for each of these pixels.
     """
     return max(1, _BATCH_PIXELS // (height * width))
 
