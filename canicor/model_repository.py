@@ -6,7 +6,6 @@ model is the one that ships with Canicor.
 """
 
 import hashlib
-import re
 from collections.abc import Container, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -25,19 +24,15 @@ from canicor.bundle import (
     BundleInfo,
     Predictions,
 )
-from canicor.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from canicor.errors import DataLoss, FailedPrecondition, NotFound
 from canicor.settings import Settings
 from canicor.store import Store, file_url
-
-SHIPPED_VERSION = "0"
-"""Of the models that come with the package."""
+from canicor.versions import SHIPPED_VERSION, checked_name, claim, is_name
 
 SHIPPED = Path(__file__).parent / "shipped_models"
 """Where they lie: `NAME/0/`."""
 
 ALIASES_FILE = "aliases.json"
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class Alias(StrEnum):
@@ -79,7 +74,7 @@ class ModelRepository:
     def names(self) -> list[str]:
         """Returns the names of the models, sorted."""
         folders = {folder for store in (self._store, self._shipped) if store for folder in store.folders()}
-        return sorted(name for name in folders if _NAME.fullmatch(name))
+        return sorted(name for name in folders if is_name(name))
 
     def versions(self, name: str) -> list[str]:
         """Returns the versions of a model, oldest first."""
@@ -151,7 +146,7 @@ class ModelRepository:
         files = {MODEL_FILE: model, CARD_FILE: card.encode(), **(variants or {})}
         if predictions is not None:
             files[PREDICTIONS_FILE] = predictions.to_bytes()
-        version = self._claim(_checked(name), model)
+        version = claim(self._store, _checked(name), MODEL_FILE, model)
         for file, content in files.items():
             if file != MODEL_FILE:
                 self._store.put(f"{name}/{version}/{file}", content)
@@ -197,18 +192,6 @@ class ModelRepository:
     def _write_aliases(self, name: str, aliases: Aliases) -> None:
         self._store.put(f"{name}/{ALIASES_FILE}", aliases.model_dump_json(indent=2).encode())
 
-    def _claim(self, name: str, model: bytes) -> str:
-        """Writes the model under the first free number: of two pushers at once, each gets his own."""
-        taken = [int(folder) for folder in self._store.folders(name) if folder.isdecimal()]
-        version = max(taken, default=0) + 1
-        while True:
-            try:
-                self._store.put(f"{name}/{version}/{MODEL_FILE}", model, overwrite=False)
-            except AlreadyExists:
-                version += 1
-            else:
-                return str(version)
-
     def _of(self, version: str) -> Store:
         """Where a version lies."""
         return self._shipped if self._shipped and version == SHIPPED_VERSION else self._store
@@ -235,13 +218,7 @@ def _read_checked(store: Store, folder: str, file: str, info: BundleInfo) -> byt
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise InvalidArgument(
-            f"{name[:80]!r} is no model name: use 1 to 64 of a-z, 0-9, - and _.",
-            reason="MODEL_NAME",
-            field="model",
-        )
-    return name
+    return checked_name(name, field="model")
 
 
 def _sha256(content: bytes) -> str:

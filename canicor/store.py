@@ -1,6 +1,7 @@
 """Objects by URL: one interface over folders, S3, GCS, Azure and memory, by obstore."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -58,6 +59,27 @@ class Store:
         """
         with _translating(key):
             obstore.put(self._objects, self._path(key), content, mode="overwrite" if overwrite else "create")
+
+    def upload(self, key: str, file: Path) -> None:
+        """Writes an object from a file of any size; errors as `put`."""
+        with _translating(key):
+            obstore.put(self._objects, self._path(key), file)
+
+    def download(self, key: str, file: Path) -> None:
+        """Writes an object of any size to a file, which appears whole.
+
+        Raises:
+            NotFound: There is none under this key.
+            Unavailable: The store does not answer, or the file can't be written.
+        """
+        part = file.with_name(f"{file.name}.{os.getpid()}.part")
+        try:
+            with _translating(key), part.open("wb") as content:
+                for piece in obstore.get(self._objects, self._path(key)).stream():
+                    content.write(piece)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
     def delete(self, key: str) -> None:
         """Removes an object; one that is not there is no error."""

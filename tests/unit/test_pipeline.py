@@ -1,0 +1,132 @@
+"""A pipeline is asked in words that give a heart's class and size, and is read as it was written."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from canicor.errors import DataLoss, InvalidArgument, NotFound
+from canicor.pipeline import PAPER_PROMPT, PipelineInfo, mixing, prompts
+from canicor.pipeline_repository import Pipelines
+from canicor.vhs import HeartSize
+
+TOKENS = {HeartSize.SMALL: "Small", HeartSize.NORMAL: "Normal", HeartSize.LARGE: "Large"}
+
+
+def info(**changes: object) -> PipelineInfo:
+    fields = {
+        "prompt": "heart of {vhs}",
+        "lowest_vhs": 6.0,
+        "highest_vhs": 13.0,
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "guidance_scale": 1.0,
+        "create_time": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return PipelineInfo.model_validate(fields | changes)
+
+
+@pytest.fixture
+def pipelines(tmp_path: Path) -> Pipelines:
+    return Pipelines((tmp_path / "store").as_uri(), tmp_path / "cache")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "pipeline"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    (folder / "unet" / "weights").write_bytes(os.urandom(1000))
+    return folder
+
+
+@pytest.mark.parametrize(("vhs", "token"), [(8.19, "Small"), (8.2, "Normal"), (10.0, "Normal"), (10.01, "Large")])
+def test_a_class_is_asked_for_by_its_token(vhs, token):
+    expected = f"photo of {token} Cardiovascular Thoracic radiograph x-ray"
+    assert prompts(PAPER_PROMPT, TOKENS, vhs) == ((expected, 1.0),)
+
+
+def test_without_tokens_the_prompt_is_that_of_every_class():
+    assert prompts(PAPER_PROMPT, {}, 9.0) == (("photo of Cardiovascular Thoracic radiograph x-ray", 1.0),)
+
+
+def test_a_size_between_two_numbers_is_a_mix_of_both():
+    (below, less), (above, more) = prompts("{token} heart of {vhs}", TOKENS, 8.6)
+    assert (below, above) == ("Normal heart of 8.5", "Normal heart of 9.0")
+    assert (less, more) == (pytest.approx(0.8), pytest.approx(0.2))
+    assert prompts("heart of {vhs}", {}, 12.0) == (("heart of 12.0", 1.0),)
+
+
+def test_every_text_is_encoded_once():
+    texts, weights = mixing([(("a", 0.25), ("b", 0.75)), (("b", 1.0),)])
+    assert texts == ["a", "b"]
+    np.testing.assert_allclose(weights, [[0.25, 0.75], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize("vhs", [5.99, 13.01])
+def test_what_was_not_taught_is_not_asked_for(vhs):
+    with pytest.raises(InvalidArgument, match="taught hearts of 6 to 13"):
+        info().prompts(vhs)
+    assert info(prompt="a heart").prompts(vhs) == (("a heart", 1.0),)
+
+
+@pytest.mark.parametrize("changes", [{"tokens": {"Small": "s"}}, {"steps": 0}, {"guidance_scale": float("nan")}])
+def test_a_pipeline_that_can_not_be_asked_is_refused(changes):
+    with pytest.raises(ValidationError):
+        info(**changes)
+
+
+def test_a_pipeline_is_read_as_it_was_written(pipelines, folder):
+    first = pipelines.push("one", folder, info())
+    (folder / "unet" / "weights").write_bytes(b"others")
+    second = pipelines.push("one", folder, info(steps=3))
+    assert (first, second, pipelines.versions("one")) == ("1", "2", ["1", "2"])
+    assert "one" in pipelines.names()
+    version, read = pipelines.read("one")
+    assert (version, read.steps) == ("2", 3)
+    assert read.digest != pipelines.read("one", "1")[1].digest
+    fetched = pipelines.fetch("one", "2")
+    assert {one.relative_to(fetched).as_posix() for one in fetched.rglob("*") if one.is_file()} == {
+        "model_index.json",
+        "unet/weights",
+    }
+    assert (fetched / "unet" / "weights").read_bytes() == b"others"
+
+
+def test_a_damaged_pipeline_is_never_loaded(pipelines, folder, tmp_path):
+    pipelines.push("one", folder, info())
+    (tmp_path / "store" / "pipelines" / "one" / "1" / "unet" / "weights").write_bytes(b"others")
+    for _ in range(2):
+        with pytest.raises(DataLoss, match="does not match its checksum"):
+            pipelines.fetch("one", "1")
+
+
+def test_half_a_pipeline_is_none(pipelines, folder, tmp_path):
+    pipelines.push("one", folder, info())
+    (tmp_path / "store" / "pipelines" / "one" / "1" / "canicor.json").unlink()
+    assert "one" not in pipelines.names()
+    with pytest.raises(NotFound, match="no pipeline one/"):
+        pipelines.read("one")
+    assert pipelines.push("one", folder, info()) == "2"
+
+
+def test_what_is_no_pipeline_is_not_taken_in(pipelines, folder, tmp_path):
+    (folder / "model_index.json").unlink()
+    with pytest.raises(InvalidArgument, match="it has no model_index"):
+        pipelines.push("one", folder, info())
+    (folder / "model_index.json").write_text("{}")
+    with pytest.raises(InvalidArgument, match="is no model name"):
+        pipelines.push("../one", folder, info())
+    assert not (tmp_path / "store").exists()
+
+
+def test_two_who_push_at_once_each_get_a_version(pipelines, folder, tmp_path):
+    # The other one has claimed its number and not yet written more.
+    claimed = tmp_path / "store" / "pipelines" / "one" / "1"
+    claimed.mkdir(parents=True)
+    (claimed / "model_index.json").write_text("{}")
+    assert pipelines.push("one", folder, info()) == "2"
