@@ -269,6 +269,8 @@ def _row(batch_id: str, image: ImageRecord) -> dict[str, Any]:
         "height": image.height,
         "target": target_json(image.target),
         "key_points": image.key_points,
+        "model_digest": image.model_digest,
+        "prompt": image.prompt,
         "create_time": image.create_time,
     }
 
@@ -282,6 +284,8 @@ def _image(row: RowMapping) -> ImageRecord:
         height=row["height"],
         target=target_from_json(row["target"]),
         key_points=row["key_points"],
+        model_digest=row["model_digest"],
+        prompt=row["prompt"],
         seconds=0.0,
         create_time=row["create_time"],
     )

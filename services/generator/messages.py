@@ -48,6 +48,8 @@ def image_message(image: ImageRecord, backend: str, batch_id: str = "", url: str
         width=image.width,
         height=image.height,
         backend=backend,
+        model_digest=image.model_digest,
+        prompt=image.prompt,
         create_time=_timestamp(image.create_time) if batch_id else None,
     )
     show_target(message, image.target)

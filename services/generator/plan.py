@@ -1,11 +1,14 @@
 """Every rule of what may be asked for. A checked request holds no default that could change later."""
 
 import math
+from collections.abc import Iterable
 
 from canicor.errors import InvalidArgument, NotFound
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.messages import heart_size_from
+from canicor.pipeline_repository import Pipelines
 from services.generator import backends
+from services.generator.targets import target_from
 from services.runtime.requests import checked_request_id
 
 MOST_IMAGES = 1_000_000
@@ -27,8 +30,15 @@ HIGHEST_PRIORITY = 100
 LONGEST_NAME = 200
 
 
-def checked_batch(request: pb.CreateBatchRequest, default_backend: str) -> pb.CreateBatchRequest:
+def checked_batch(
+    request: pb.CreateBatchRequest, default_backend: str, pipelines: Pipelines
+) -> pb.CreateBatchRequest:
     """Returns a request for a batch with its defaults filled in.
+
+    Args:
+        request: As it came.
+        default_backend: Where it names none.
+        pipelines: What it may name.
 
     Raises:
         InvalidArgument: It can't be done as it stands; names the field.
@@ -47,12 +57,12 @@ def checked_batch(request: pb.CreateBatchRequest, default_backend: str) -> pb.Cr
     _check_portions(request)
     checked = pb.CreateBatchRequest()
     checked.CopyFrom(request)
-    checked.options.CopyFrom(_checked_options(request.options, default_backend))
+    checked.options.CopyFrom(_checked_options(request.options, default_backend, pipelines, request.portions))
     return checked
 
 
-def checked_few(request: pb.GenerateRequest, default_backend: str) -> pb.GenerateRequest:
-    """Returns a request for a few images with its defaults filled in.
+def checked_few(request: pb.GenerateRequest, default_backend: str, pipelines: Pipelines) -> pb.GenerateRequest:
+    """Returns a request for a few images with its defaults filled in. Arguments as of `checked_batch`.
 
     Raises:
         InvalidArgument: It can't be done as it stands; names the field.
@@ -66,7 +76,7 @@ def checked_few(request: pb.GenerateRequest, default_backend: str) -> pb.Generat
         )
     checked = pb.GenerateRequest()
     checked.CopyFrom(request)
-    checked.options.CopyFrom(_checked_options(request.options, default_backend))
+    checked.options.CopyFrom(_checked_options(request.options, default_backend, pipelines, [request.portion]))
     return checked
 
 
@@ -129,7 +139,9 @@ def _check_portion(field: str, portion: pb.Portion) -> None:
         )
 
 
-def _checked_options(options: pb.GenerationOptions, default_backend: str) -> pb.GenerationOptions:
+def _checked_options(
+    options: pb.GenerationOptions, default_backend: str, pipelines: Pipelines, portions: Iterable[pb.Portion]
+) -> pb.GenerationOptions:
     checked = pb.GenerationOptions()
     checked.CopyFrom(options)
     checked.backend = options.backend or default_backend
@@ -140,7 +152,8 @@ def _checked_options(options: pb.GenerationOptions, default_backend: str) -> pb.
                 f"The {field} is {SHORTEST_SIDE} to {LONGEST_SIDE} pixels, or 0 for the default; not {side}.",
                 "SIZE_OUT_OF_RANGE",
             )
-    return backends.named(checked.backend).checked(checked)
+    targets = [target_from(portion) for portion in portions]
+    return backends.named(checked.backend, pipelines).checked(checked, targets)
 
 
 def _wrong(field: str, message: str, reason: str) -> InvalidArgument:

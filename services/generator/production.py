@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from canicor.errors import CanicorError, Unavailable
+from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator.batches import Batch, Batches, BatchState
 from services.generator.changes import Changes
@@ -53,13 +54,22 @@ class Production:
         changes: Told of each change.
         executor: Where images are made.
         store_url: Where images are stored.
+        pipelines: What batches may name.
     """
 
-    def __init__(self, batches: Batches, changes: Changes, executor: LocalExecutor, store_url: str) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        changes: Changes,
+        executor: LocalExecutor,
+        store_url: str,
+        pipelines: Pipelines,
+    ) -> None:
         self._batches = batches
         self._changes = changes
         self._executor = executor
         self._store_url = store_url
+        self._pipelines = pipelines
         self._jobs: dict[str, _Job] = {}
         self._more = asyncio.Event()
 
@@ -137,7 +147,7 @@ class Production:
     async def _make(self, job: _Job, indices: list[int]) -> None:
         batch_id, request = job.batch.id, job.batch.request
         images = tuple((index, job.targets.of(index)) for index in indices)
-        work = Work(request.seed, images, request.options)
+        work = Work(request.seed, images, request.options, self._pipelines)
         try:
             made = await self._executor.run(make_and_store, work, batch_id, self._store_url)
         except CanicorError as error:

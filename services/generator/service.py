@@ -86,7 +86,9 @@ class GeneratorService(GeneratorServiceServicer):
         async with opened(self._settings.database, _MIGRATIONS) as engine:
             self._batches = Batches(engine)
             self._executor = LocalExecutor(self._settings.workers)
-            self._production = Production(self._batches, self._changes, self._executor, self._settings.image_store)
+            self._production = Production(
+                self._batches, self._changes, self._executor, self._settings.image_store, self._settings.pipelines
+            )
             try:
                 async with self._production.running():
                     yield
@@ -100,7 +102,8 @@ class GeneratorService(GeneratorServiceServicer):
 
     async def CreateBatch(self, request: pb.CreateBatchRequest, context: _Context) -> pb.CreateBatchResponse:
         """Writes a batch down and starts work on it."""
-        checked = checked_batch(request, self._settings.generator_backend)
+        settings = self._settings
+        checked = await asyncio.to_thread(checked_batch, request, settings.generator_backend, settings.pipelines)
         batch, is_new = await self._batches.create(request, checked)
         if is_new:
             await self._production.add(batch)
@@ -164,14 +167,14 @@ class GeneratorService(GeneratorServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: _Context) -> AsyncIterator[pb.GenerateResponse]:
         """Makes a few images in the workers, each as a piece of its own, and tells them by index."""
-        checked = checked_few(request, self._settings.generator_backend)
+        settings = self._settings
+        checked = await asyncio.to_thread(checked_few, request, settings.generator_backend, settings.pipelines)
         target, backend = target_from(checked.portion), checked.options.backend
-        pieces = [
-            asyncio.ensure_future(
-                self._executor.run(make, Work(checked.seed, ((index, target),), checked.options))
-            )
+        works = [
+            Work(checked.seed, ((index, target),), checked.options, settings.pipelines)
             for index in range(checked.portion.count)
         ]
+        pieces = [asyncio.ensure_future(self._executor.run(make, work)) for work in works]
         try:
             for piece in pieces:
                 for image, content in await piece:

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from canicor.pipeline_repository import Pipelines
 from services.runtime.settings import ServerSettings
 
 
@@ -20,8 +21,8 @@ class GeneratorSettings(ServerSettings):
     database_url: str = Field(
         "", description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Empty: HOME/generator.db."
     )
-    generator_backend: Literal["phantom"] = Field(
-        "phantom", description="The backend where a request names none: phantom."
+    generator_backend: Literal["diffusers", "phantom"] = Field(
+        "phantom", description="The backend where a request names none: phantom or diffusers."
     )
     executor: Literal["local"] = Field("local", description="Where images are made: local processes.")
     workers: int = Field(0, ge=0, description="Processes that make images. 0: one for each core.")
@@ -30,3 +31,8 @@ class GeneratorSettings(ServerSettings):
     def database(self) -> str:
         """URL of the database."""
         return self.database_url or f"sqlite:///{self.home_folder / 'generator.db'}"
+
+    @property
+    def pipelines(self) -> Pipelines:
+        """The text-to-image pipelines."""
+        return Pipelines(self.image_store, self.home_folder / "pipelines")

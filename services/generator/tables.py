@@ -49,6 +49,8 @@ IMAGES = Table(
     Column("height", Integer, nullable=False),
     Column("target", JSON(none_as_null=True)),
     Column("key_points", JSON(none_as_null=True)),
+    Column("model_digest", String(64), nullable=False, server_default=""),
+    Column("prompt", Text, nullable=False, server_default=""),
     Column("create_time", DateTime, nullable=False),
 )
 """A row an image that is made and stored; `target` as `services.generator.targets.target_json` gives it."""

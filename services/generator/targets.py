@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import TypeAlias
 
+import numpy as np
+
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.measurement.v1.measurement_pb2 import VhsRange
 from canicor.messages import heart_size_from, heart_size_message
+from canicor.phantom.heart import BANDS, HIGHEST_VHS, LOWEST_VHS, draw_vhs
 from canicor.vhs import HeartSize
 
 Target: TypeAlias = HeartSize | tuple[float, float] | None
@@ -42,6 +45,23 @@ def target_from(portion: pb.Portion) -> Target:
         case "vhs_range":
             return portion.vhs_range.lower, portion.vhs_range.upper
     return None
+
+
+def drawn_vhs(target: Target, seed: int, index: int, lowest: float, highest: float) -> float:
+    """Returns the VHS of one image: evenly drawn from a range, else from the study's population.
+
+    Args:
+        target: What the image shall show; a range lies between the limits.
+        seed: Of the batch.
+        index: Of the image.
+        lowest: The least that may be drawn, in vertebrae.
+        highest: The most.
+    """
+    probability = float(np.random.default_rng([seed, index]).random())
+    if isinstance(target, tuple):
+        return target[0] + probability * (target[1] - target[0])
+    low, high = BANDS[target] if target else (LOWEST_VHS, HIGHEST_VHS)
+    return draw_vhs(probability, max(low, lowest), min(high, highest))
 
 
 def show_target(image: pb.Image, target: Target) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from canicor.errors import Unavailable
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.memory import FILMS, keep_freed_memory
+from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator import backends
 from services.generator.backends import MadeImage
@@ -31,11 +32,13 @@ class Work:
         seed: Of the batch.
         images: Index and target of each.
         options: Checked ones.
+        pipelines: What they name one of.
     """
 
     seed: int
     images: tuple[tuple[int, Target], ...]
     options: pb.GenerationOptions
+    pipelines: Pipelines
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class ImageRecord:
         height: Rows.
         target: What was asked for.
         key_points: Six pairs of x and y, A to F, in pixels of this image, where they are known.
+        model_digest: Of the model that made it; empty where there is none.
+        prompt: As it was used; empty where there is none.
         seconds: That it took to make.
         create_time: When it was made and stored; UTC, without a time zone.
     """
@@ -61,6 +66,8 @@ class ImageRecord:
     height: int
     target: Target
     key_points: list[list[float]] | None
+    model_digest: str
+    prompt: str
     seconds: float
     create_time: datetime
 
@@ -100,7 +107,7 @@ def utc_now() -> datetime:
 
 
 def _make(work: Work, batch_id: str = "") -> Iterator[tuple[ImageRecord, MadeImage]]:
-    images = backends.named(work.options.backend).make(work.seed, work.images, work.options)
+    images = backends.named(work.options.backend, work.pipelines).make(work.seed, work.images, work.options)
     started = time.perf_counter()
     for (index, target), made in zip(work.images, images, strict=True):
         record = ImageRecord(
@@ -111,6 +118,8 @@ def _make(work: Work, batch_id: str = "") -> Iterator[tuple[ImageRecord, MadeIma
             height=made.height,
             target=target,
             key_points=made.key_points.xy.tolist() if made.key_points else None,
+            model_digest=made.model_digest,
+            prompt=made.prompt,
             seconds=time.perf_counter() - started,
             create_time=utc_now(),
         )
@@ -130,6 +139,9 @@ def _description(work: Work, record: ImageRecord, made: MadeImage) -> bytes:
         "target": target_json(record.target),
         "sha256": record.sha256,
         "key_points": record.key_points,
+        "model": work.options.model,
+        "model_digest": record.model_digest,
+        "prompt": record.prompt,
         "parameters": made.parameters,
     }
     return json.dumps(description, indent=1).encode()

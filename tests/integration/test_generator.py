@@ -394,7 +394,7 @@ def test_every_bad_batch_is_refused_with_a_reason_and_its_field(stub):
         error = error_of(lambda changes=changes: created(stub, batch_request(**changes)))
         assert (type(error), error.reason, error.field) == (InvalidArgument, reason, field), changes
         assert error.message
-        assert reason != "UNKNOWN_BACKEND" or "take phantom" in error.message
+        assert reason != "UNKNOWN_BACKEND" or "take diffusers or phantom" in error.message
     assert not stub.ListBatches(pb.ListBatchesRequest()).batches
 
 

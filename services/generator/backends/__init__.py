@@ -1,16 +1,27 @@
 """What can make images, by name."""
 
+from collections.abc import Callable
+
 from canicor.errors import InvalidArgument
+from canicor.pipeline_repository import Pipelines
 from services.generator.backends.backend import Backend, MadeImage
 from services.generator.backends.phantom import PhantomBackend
+from services.generator.backends.text_to_image import TextToImageBackend
 
 __all__ = ["Backend", "MadeImage", "named"]
 
-_BACKENDS: dict[str, Backend] = {"phantom": PhantomBackend()}
+_BACKENDS: dict[str, Callable[[Pipelines], Backend]] = {
+    "diffusers": TextToImageBackend,
+    "phantom": lambda _: PhantomBackend(),
+}
 
 
-def named(name: str) -> Backend:
+def named(name: str, pipelines: Pipelines) -> Backend:
     """Returns a backend.
+
+    Args:
+        name: What it is called.
+        pipelines: What a text-to-image backend may make images by.
 
     Raises:
         InvalidArgument: There is none of this name.
@@ -21,4 +32,4 @@ def named(name: str) -> Backend:
             reason="UNKNOWN_BACKEND",
             field="options.backend",
         )
-    return _BACKENDS[name]
+    return _BACKENDS[name](pipelines)

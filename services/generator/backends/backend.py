@@ -1,8 +1,12 @@
 """What a backend is."""
 
+import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from PIL import Image
+from pydantic import JsonValue
 
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.vhs import KeyPoints
@@ -19,23 +23,27 @@ class MadeImage:
         height: Rows.
         key_points: The exact ones, in pixels of this image, where the backend knows them.
         parameters: What it was made with, for the image's JSON file.
+        model_digest: Of the model, where the backend has one.
+        prompt: As it was used, where the backend takes one.
     """
 
     png: bytes
     width: int
     height: int
-    key_points: KeyPoints | None
-    parameters: dict[str, float]
+    key_points: KeyPoints | None = None
+    parameters: dict[str, JsonValue] = field(default_factory=dict)
+    model_digest: str = ""
+    prompt: str = ""
 
 
 class Backend(Protocol):
     """Makes images. Lives in the server, which checks requests by it, and in each worker, which makes them."""
 
-    def checked(self, options: pb.GenerationOptions) -> pb.GenerationOptions:
+    def checked(self, options: pb.GenerationOptions, targets: Sequence[Target]) -> pb.GenerationOptions:
         """Returns options with this backend's defaults filled in. Sizes are within the API's limits.
 
         Raises:
-            InvalidArgument: An option is set that it does not know.
+            InvalidArgument: An option is set that it does not know, or a target can't be had.
         """
 
     def make(
@@ -50,3 +58,10 @@ class Backend(Protocol):
             images: Index in the batch and target of each image.
             options: As `checked` returned them.
         """
+
+
+def png(image: Image.Image) -> bytes:
+    """Returns the PNG file of a picture."""
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()

@@ -1,6 +1,5 @@
 """The procedural phantom: no weights needed, key points exact."""
 
-import io
 from collections.abc import Iterator, Sequence
 
 from PIL import Image
@@ -9,7 +8,7 @@ from canicor.errors import InvalidArgument
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.phantom import Phantom, draw
 from canicor.vhs import HeartSize
-from services.generator.backends.backend import MadeImage
+from services.generator.backends.backend import MadeImage, png
 from services.generator.targets import Target
 
 DEFAULT_WIDTH, DEFAULT_HEIGHT = 512, 400
@@ -20,7 +19,7 @@ _TEXT_TO_IMAGE = ("model", "prompt", "negative_prompt", "sampler")
 class PhantomBackend:
     """Draws `canicor.phantom`; see `services.generator.backends.backend.Backend`."""
 
-    def checked(self, options: pb.GenerationOptions) -> pb.GenerationOptions:
+    def checked(self, options: pb.GenerationOptions, targets: Sequence[Target]) -> pb.GenerationOptions:
         """Fills in the size; refuses what only text-to-image backends know."""
         for descriptor, _ in options.ListFields():
             if descriptor.name in _TEXT_TO_IMAGE:
@@ -41,7 +40,13 @@ class PhantomBackend:
         """Draws the phantoms one after the other."""
         for index, target in images:
             phantom = _draw(seed, index, target, options.width, options.height)
-            yield MadeImage(_png(phantom), options.width, options.height, phantom.key_points, phantom.parameters)
+            yield MadeImage(
+                png(Image.fromarray(phantom.pixels)),
+                options.width,
+                options.height,
+                phantom.key_points,
+                dict(phantom.parameters),
+            )
 
 
 def _draw(seed: int, index: int, target: Target, width: int, height: int) -> Phantom:
@@ -53,9 +58,3 @@ def _draw(seed: int, index: int, target: Target, width: int, height: int) -> Pha
     if lower == upper:
         return draw(seed, index, vhs=lower, width=width, height=height)
     return draw(seed, index, vhs_range=target, width=width, height=height)
-
-
-def _png(phantom: Phantom) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(phantom.pixels).save(file, format="PNG")
-    return file.getvalue()
