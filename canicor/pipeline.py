@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from canicor.vhs import HeartSize, heart_size
 
 INFO_FILE = "canicor.json"
 INDEX_FILE = "model_index.json"
-"""diffusers' own: which class each part of a pipeline is of."""
+"""diffusers' own: of which class the pipeline is, and each of its parts."""
+CARD_FILE = "card.md"
 
 TOKEN, VHS = "{token}", "{vhs}"
 """What stands in a prompt for the class's token, and for the VHS."""
@@ -30,6 +32,22 @@ PAPER_CLASS_PROMPT = "photo of Cardiovascular Thoracic radiograph x-ray"
 
 WeightedPrompts = tuple[tuple[str, float], ...]
 """Prompts and how much of each: the embedding of the whole is the weighted mean of theirs."""
+
+
+class Habits(NamedTuple):
+    """How a family of pipelines is asked where nothing else is known: diffusers' own defaults."""
+
+    side: int
+    steps: int
+    guidance_scale: float
+
+
+FAMILIES: Mapping[str, Habits] = {
+    "StableDiffusionPipeline": Habits(512, 50, 7.5),
+    "StableDiffusionXLPipeline": Habits(1024, 50, 5.0),
+    "KandinskyV22CombinedPipeline": Habits(512, 100, 4.0),
+}
+"""By the pipeline's class in diffusers."""
 
 
 class PipelineInfo(BaseModel):
@@ -101,21 +119,28 @@ class PipelineInfo(BaseModel):
                 f"not of {vhs:g}.",
                 reason="VHS_NOT_TAUGHT",
             )
-        return prompts(prompt, self.tokens, vhs)
+        return prompts(prompt, self.tokens.get(heart_size(vhs), ""), vhs)
 
 
-def prompts(prompt: str, tokens: Mapping[HeartSize, str], vhs: float) -> WeightedPrompts:
-    """Returns a prompt for a VHS: one, or where it gives the VHS the two whose numbers lie around it.
+def prompts(prompt: str, token: str = "", vhs: float | None = None) -> WeightedPrompts:
+    """Returns what asks for one heart: a prompt, or where it gives the VHS the two whose numbers lie around it.
 
     Args:
         prompt: May hold `{token}` and `{vhs}`.
-        tokens: What `{token}` stands for, by class; nothing where a class has none.
+        token: Of the heart's class.
         vhs: In vertebrae.
+
+    Raises:
+        InvalidArgument: The prompt gives the VHS, and there is none.
     """
     # Without a token, no space is left where it stood.
-    named = " ".join(prompt.replace(TOKEN, tokens.get(heart_size(vhs), "")).split())
+    named = " ".join(prompt.replace(TOKEN, token).split())
     if VHS not in named:
         return ((named, 1.0),)
+    if vhs is None:
+        raise InvalidArgument(
+            f"A prompt with {VHS} needs the VHS of every heart: only a class is known of one.", reason="NO_VHS"
+        )
     below = math.floor(vhs / VHS_STEP)
     above = vhs / VHS_STEP - below
     weights = {below: 1.0 - above, below + 1: above}

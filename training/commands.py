@@ -19,7 +19,7 @@ from canicor.model_repository import Alias, ModelRepository
 from canicor.settings import ClientSettings, Settings
 from canicor.vhs import HeartSize
 from training.experiments.commands import app as experiments
-from training.generator.commands import base
+from training.generator.commands import base, generator
 from training.progress import bars
 from training.tuning.command import tune
 
@@ -31,6 +31,7 @@ app = typer.Typer(help="Train, evaluate, export and push models.", no_args_is_he
 app.add_typer(experiments, name="experiment")
 app.command()(tune)
 app.command()(base)
+app.command()(generator)
 
 _Manifest = Annotated[str, typer.Argument(metavar="MANIFEST_FILE_OR_URL", help="A dataset manifest (Parquet).")]
 _Manifests = Annotated[

@@ -125,19 +125,22 @@ class Recipe:
         )
 
     def averaged(self, network: nn.Module) -> AveragedModel | None:
-        """Returns the moving average of weights and buffers, where there is to be one.
+        """Returns the moving average of weights and buffers, where there is to be one."""
+        return moving_average(network, self.averaging) if self.averaging else None
 
-        At first it keeps less of itself, (1 + n) / (10 + n) after n steps, as TensorFlow's
-        ExponentialMovingAverage does: or a short run would end near the weights it began with.
-        """
-        if not self.averaging:
-            return None
 
-        def mean(kept: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-            share = min(self.averaging, (1 + int(count)) / (10 + int(count)))
-            return share * kept + (1 - share) * new
+def moving_average(network: nn.Module, averaging: float) -> AveragedModel:
+    """Returns a moving average of weights and buffers that keeps `averaging` of itself at a step.
 
-        return AveragedModel(network, avg_fn=mean, use_buffers=True)
+    At first it keeps less, (1 + n) / (10 + n) after n steps, as TensorFlow's ExponentialMovingAverage does: or a
+    short run would end near the weights it began with.
+    """
+
+    def mean(kept: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        share = min(averaging, (1 + int(count)) / (10 + int(count)))
+        return share * kept + (1 - share) * new
+
+    return AveragedModel(network, avg_fn=mean, use_buffers=True)
 
 
 def fit(

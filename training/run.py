@@ -16,7 +16,18 @@ import torch
 from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
-from canicor.bundle import DISTANCE, BundleInfo, InputSpec, Limits, Metric, ModelKind, NumberFormat, Predictions
+from canicor.bundle import (
+    CARD_FILE,
+    DISTANCE,
+    INFO_FILE,
+    BundleInfo,
+    InputSpec,
+    Limits,
+    Metric,
+    ModelKind,
+    NumberFormat,
+    Predictions,
+)
 from canicor.errors import InvalidArgument
 from canicor.manifest import Origin, Row, digest
 from canicor.model_input import ResizeRule
@@ -193,7 +204,10 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
         if not is_main():
             raise SystemExit
         candidate = finish(progress)
-        run.result(candidate.info, candidate.card)
+        run.result(
+            candidate.info.metrics,
+            {INFO_FILE: candidate.info.model_dump_json(indent=2), CARD_FILE: candidate.card},
+        )
     return candidate
 
 
@@ -300,7 +314,7 @@ def _fit(
     plan, recipe = material.plan, material.plan.recipe
 
     def epoch_done(epoch: int, loss: float) -> None:
-        material.run.epoch(epoch, loss)
+        material.run.loss(epoch, loss)
         progress(f"Fitting {plan.kind}, loss {loss:.3f}", epoch, recipe.epochs)
 
     train = material.dataset.train

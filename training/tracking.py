@@ -25,7 +25,7 @@ from mlflow.entities import Run as LoggedRun
 from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
-from canicor.bundle import CARD_FILE, INFO_FILE, BundleInfo
+from canicor.bundle import Metric
 from canicor.errors import Unavailable
 
 # What it notes, of tables that it makes and calls that it repeats, is of no use to a user.
@@ -50,11 +50,11 @@ class Run:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def epoch(self, number: int, loss: float) -> None:
-        """Writes down an epoch, from 1, and its mean loss."""
+    def loss(self, number: int, loss: float) -> None:
+        """Writes down the mean loss of an epoch, or of a step where there are no epochs; numbers begin at 1."""
 
-    def result(self, info: BundleInfo, card: str) -> None:
-        """Writes down the metrics with their intervals, `bundle.json` as far as it is known, and the card."""
+    def result(self, metrics: Mapping[str, Metric], files: Mapping[str, str]) -> None:
+        """Writes down metrics with their intervals, and what the model's text files hold, by their names."""
 
 
 @dataclass(frozen=True)
@@ -111,20 +111,20 @@ class _Logged(Run):
         self._client = client
         self._id = run.info.run_id
 
-    def epoch(self, number: int, loss: float) -> None:
+    def loss(self, number: int, loss: float) -> None:
         with _translating(self._tracking):
             self._client.log_metric(self._id, "loss", loss, step=number)
 
-    def result(self, info: BundleInfo, card: str) -> None:
+    def result(self, metrics: Mapping[str, Metric], files: Mapping[str, str]) -> None:
         figures: dict[str, float] = {}
-        for name, metric in info.metrics.items():
+        for name, metric in metrics.items():
             figures |= {name: metric.value, f"{name}_lower": metric.lower, f"{name}_upper": metric.upper}
         with _translating(self._tracking):
             now = time.time_ns() // 1_000_000
-            metrics = [LoggedMetric(f"test/{name}", value, now, 0) for name, value in figures.items()]
-            self._client.log_batch(self._id, metrics)
-            self._client.log_text(self._id, info.model_dump_json(indent=2), INFO_FILE)
-            self._client.log_text(self._id, card, CARD_FILE)
+            logged = [LoggedMetric(f"test/{name}", value, now, 0) for name, value in figures.items()]
+            self._client.log_batch(self._id, logged)
+            for name, content in files.items():
+                self._client.log_text(self._id, content, name)
 
 
 def _client(tracking: str) -> MlflowClient:
@@ -195,6 +195,6 @@ def _translating(tracking: str) -> Iterator[None]:
         why = f": {str(error).splitlines()[0].replace(tracking, shown).rstrip('.')}" if answered else ""
         raise Unavailable(
             f"MLflow's store {shown} does not answer or can't be written{why}. The same command goes on from the "
-            "last epoch.",
+            "last checkpoint.",
             reason="TRACKING_UNAVAILABLE",
         ) from error

@@ -47,18 +47,24 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("vhs", "token"), [(8.19, "Small"), (8.2, "Normal"), (10.0, "Normal"), (10.01, "Large")])
 def test_a_class_is_asked_for_by_its_token(vhs, token):
     expected = f"photo of {token} Cardiovascular Thoracic radiograph x-ray"
-    assert prompts(PAPER_PROMPT, TOKENS, vhs) == ((expected, 1.0),)
+    assert info(prompt=PAPER_PROMPT, tokens=TOKENS).prompts(vhs) == ((expected, 1.0),)
 
 
 def test_without_tokens_the_prompt_is_that_of_every_class():
-    assert prompts(PAPER_PROMPT, {}, 9.0) == (("photo of Cardiovascular Thoracic radiograph x-ray", 1.0),)
+    expected = "photo of Cardiovascular Thoracic radiograph x-ray"
+    assert info(prompt=PAPER_PROMPT).prompts(9.0) == ((expected, 1.0),)
 
 
 def test_a_size_between_two_numbers_is_a_mix_of_both():
-    (below, less), (above, more) = prompts("{token} heart of {vhs}", TOKENS, 8.6)
+    (below, less), (above, more) = prompts("{token} heart of {vhs}", "Normal", 8.6)
     assert (below, above) == ("Normal heart of 8.5", "Normal heart of 9.0")
     assert (less, more) == (pytest.approx(0.8), pytest.approx(0.2))
-    assert prompts("heart of {vhs}", {}, 12.0) == (("heart of 12.0", 1.0),)
+    assert prompts("heart of {vhs}", vhs=12.0) == (("heart of 12.0", 1.0),)
+
+
+def test_a_prompt_with_the_size_needs_one():
+    with pytest.raises(InvalidArgument, match="needs the VHS of every heart"):
+        prompts("heart of {vhs}", "Large")
 
 
 def test_every_text_is_encoded_once():

@@ -47,7 +47,7 @@ sys.addaudithook(lambda event, arguments: event.startswith("socket.get") and pri
 from training.tracking import logged
 from pathlib import Path
 with logged(f"sqlite:///{Path.home()}/mlflow.db", "hearts", "run", {"seed": 0}, None) as run:
-    run.epoch(1, 0.5)
+    run.loss(1, 0.5)
 import mlflow.telemetry
 print(mlflow.telemetry.get_telemetry_client())
 """

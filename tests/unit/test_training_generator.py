@@ -7,10 +7,10 @@ from transformers import CLIPTokenizer
 
 from canicor.errors import FailedPrecondition
 from canicor.pipeline import prompts
+from canicor.text_to_image import mixed
 from training.generator import base
 from training.generator.base_fitting import BaseRecipe, draw, teach
 from training.generator.denoising import Denoising
-from training.generator.embedding import embeddings
 
 
 def silent(*_: object) -> None: ...
@@ -75,7 +75,8 @@ def test_a_pipeline_that_asks_for_anything_else_is_refused():
 def test_the_embedding_of_a_size_lies_between_those_of_its_neighbours():
     pipeline = base.untaught(0)
     with torch.no_grad():
-        below, between, above = embeddings(pipeline, [prompts(base.PROMPT, {}, vhs) for vhs in (8.5, 8.6, 9.0)])
+        asked = [prompts(base.PROMPT, vhs=vhs) for vhs in (8.5, 8.6, 9.0)]
+        below, between, above = mixed(pipeline, asked)["prompt_embeds"]
     torch.testing.assert_close(between, 0.8 * below + 0.2 * above)
     assert (above - below).abs().max() > 0.01
 

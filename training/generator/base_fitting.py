@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
 from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -23,10 +22,11 @@ from canicor import phantom
 from canicor.manifest import Origin
 from canicor.memory import FILMS, keep_freed_memory
 from canicor.pipeline import PAPER_CLASS_PROMPT, PipelineInfo, WeightedPrompts, prompts
+from canicor.text_to_image import mixed
 from training.dataset import Progress
+from training.fitting import moving_average
 from training.generator import base
 from training.generator.denoising import Denoising
-from training.generator.embedding import embeddings
 
 LOWEST_VHS, HIGHEST_VHS = 6.0, 13.0
 """Of the phantoms that teach, drawn evenly between: the rare hearts are shown as often as the others."""
@@ -158,25 +158,27 @@ def _fit_denoiser(
 ) -> None:
     denoising = Denoising(DDPMScheduler.from_config(pipeline.scheduler.config))
     learning = nn.ModuleList([pipeline.unet, pipeline.text_encoder])
-    average = EMAModel(learning.parameters(), recipe.averaging, use_ema_warmup=True, power=0.75)
+    average = moving_average(learning, recipe.averaging)
 
     def asked(index: int, chance: float) -> WeightedPrompts:
         if chance < _NO_TEXT:
             return (("", 1.0),)
         if chance < _NO_TEXT + _EVERY_IMAGE:
             return ((PAPER_CLASS_PROMPT, 1.0),)
-        return prompts(base.PROMPT, {}, float(vhs[index]))
+        return prompts(base.PROMPT, vhs=float(vhs[index]))
 
     def loss(batch: Tensor) -> Tensor:
         chances = torch.rand(len(batch), generator=generator)
-        words = embeddings(pipeline, [asked(*one) for one in zip(batch.tolist(), chances.tolist(), strict=True)])
+        words = mixed(pipeline, [asked(*one) for one in zip(batch.tolist(), chances.tolist(), strict=True)])
         return denoising.losses(
-            lambda noisy, steps: pipeline.unet(noisy, steps, words).sample, latents[batch], generator
+            lambda noisy, steps: pipeline.unet(noisy, steps, words["prompt_embeds"]).sample,
+            latents[batch],
+            generator,
         ).mean()
 
     for _ in _steps(learning, len(latents), recipe.denoiser_epochs, recipe, loss, generator, done):
-        average.step(learning.parameters())
-    average.copy_to(learning.parameters())
+        average.update_parameters(learning)
+    learning.load_state_dict(average.module.state_dict())
 
 
 def _steps(

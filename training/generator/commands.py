@@ -1,4 +1,4 @@
-"""`canicor train base`, and what else makes text-to-image pipelines."""
+"""`canicor train generator` and `canicor train base`: what makes text-to-image pipelines."""
 
 import tempfile
 from pathlib import Path
@@ -9,6 +9,38 @@ import typer
 from canicor.pipeline_repository import Pipelines
 from training.progress import bars
 from training.settings import TrainingSettings
+
+
+def generator(
+    manifests: Annotated[
+        list[str], typer.Argument(metavar="MANIFEST_FILE_OR_URL...", help="Dataset manifests (Parquet), as one.")
+    ],
+    name: Annotated[str, typer.Option(help="The pipeline's.")] = "clinic",
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="TOML file of settings (docs/generator.md).")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; may be repeated.")
+    ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="JSON: prompts of single images by their SHA-256."),
+    ] = None,
+) -> None:
+    """Fine-tune a text-to-image model on labelled radiographs by DreamBooth, and put it into the store."""
+    from canicor import store
+    from canicor.manifest import read
+    from training.generator.recipe import DreamBooth
+    from training.generator.run import Place, dreambooth, read_captions
+
+    settings = TrainingSettings()
+    recipe = DreamBooth.of(config, assignments or ())
+    rows = [row for one in manifests for row in read(store.read(store.url_of(one)))]
+    place = Place(_pipelines(settings), settings.training_folder, settings.tracking)
+    with bars() as progress:
+        version = dreambooth(name, rows, recipe, read_captions(captions), place, progress)
+    if version:
+        typer.echo(f"{name}/{version}")
 
 
 def base(
@@ -27,7 +59,7 @@ def base(
     from training.generator.base_fitting import BaseRecipe, draw, info, teach
 
     settings = TrainingSettings()
-    pipelines = Pipelines(settings.image_store, settings.home_folder / "pipelines")
+    pipelines = _pipelines(settings)
     # A bad name or a store that does not answer shows now, not after the training.
     pipelines.versions(name)
     recipe = BaseRecipe(phantoms, autoencoder_epochs, denoiser_epochs)
@@ -37,3 +69,7 @@ def base(
         teach(shown, recipe, seed, progress).to(float16).save_pretrained(folder)
         version = pipelines.push(name, Path(folder), info(shown, recipe, seed))
     typer.echo(f"{name}/{version}")
+
+
+def _pipelines(settings: TrainingSettings) -> Pipelines:
+    return Pipelines(settings.image_store, settings.home_folder / "pipelines")

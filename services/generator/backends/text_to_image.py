@@ -1,7 +1,10 @@
 """Text-to-image pipelines of the store, by diffusers: requests are checked here without loading any of it."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from canicor.errors import FailedPrecondition, InvalidArgument, NotFound
 from canicor.generator.v1 import generator_pb2 as pb
@@ -9,6 +12,9 @@ from canicor.pipeline import VHS, PipelineInfo
 from canicor.pipeline_repository import Pipelines
 from services.generator.backends.backend import MadeImage, png
 from services.generator.targets import Target, drawn_vhs
+
+if TYPE_CHECKING:
+    from canicor.text_to_image import TextToImage
 
 SCHEDULERS = (
     "DDIM",
@@ -72,22 +78,24 @@ class TextToImageBackend:
     def make(
         self, seed: int, images: Sequence[tuple[int, Target]], options: pb.GenerationOptions
     ) -> Iterator[MadeImage]:
-        """Asks for one image after the other."""
-        from services.generator.backends.diffusion import Asked, loaded
+        """Asks for one image after the other: on a CPU, several at once take as long."""
+        from canicor.text_to_image import Asked, Sampling
 
         name, version, info = self._asked(options.model)
-        pipeline = loaded(self._pipelines.fetch(name, version), options.sampler.scheduler)
+        sampler = options.sampler
+        pipeline = _loaded(self._pipelines.fetch(name, version), sampler.scheduler)
+        sampling = Sampling(options.width, options.height, sampler.steps, sampler.guidance_scale)
         for index, target in images:
             vhs = drawn_vhs(target, seed, index, info.lowest_vhs, info.highest_vhs)
-            prompts = info.prompts(vhs, options.prompt)
-            image = pipeline.make(Asked(prompts, options.negative_prompt, seed, index), options)
+            asked = Asked(info.prompts(vhs, options.prompt), options.negative_prompt, seed, index)
+            (image,) = pipeline.make([asked], sampling)
             yield MadeImage(
                 png(image),
                 image.width,
                 image.height,
-                parameters={"vhs": vhs, "prompts": dict(prompts)},
+                parameters={"vhs": vhs, "prompts": dict(asked.prompts)},
                 model_digest=info.digest,
-                prompt=max(prompts, key=lambda one: one[1])[0],
+                prompt=asked.nearest,
             )
 
     def _asked(self, model: str) -> tuple[str, str, PipelineInfo]:
@@ -102,6 +110,18 @@ class TextToImageBackend:
             return name, *self._pipelines.read(name, version)
         except NotFound as error:
             raise InvalidArgument(error.message, reason="UNKNOWN_MODEL", field="options.model") from error
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, scheduler: str) -> "TextToImage":
+    """Returns the pipeline of a folder; the last one stays in memory. For worker processes alone."""
+    import torch
+
+    from canicor.text_to_image import TextToImage
+
+    # One core for each worker; and more of them would add up the same sums in another order.
+    torch.set_num_threads(1)
+    return TextToImage.load(folder, scheduler)
 
 
 def _check(options: pb.GenerationOptions) -> None:

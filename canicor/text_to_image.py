@@ -1,0 +1,147 @@
+"""A diffusers pipeline at work. Only where diffusers is installed: nothing else here imports it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any, Self
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from torch import Generator, Tensor
+
+from canicor.errors import FailedPrecondition
+from canicor.pipeline import WeightedPrompts, mixing
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one image shall show.
+
+    Attributes:
+        prompts: Weighted.
+        negative: What it must not show.
+        seed, index: Of the batch and of the image, from which its noise is drawn.
+    """
+
+    prompts: WeightedPrompts
+    negative: str
+    seed: int
+    index: int
+
+    @property
+    def nearest(self) -> str:
+        """The prompt that weighs most."""
+        return max(self.prompts, key=lambda one: one[1])[0]
+
+    @property
+    def noise(self) -> Generator:
+        """The random numbers of this image, on the CPU: the same on any device and in any company."""
+        word = hashlib.blake2b(f"{self.seed}/{self.index}".encode(), digest_size=8).digest()
+        return Generator().manual_seed(int.from_bytes(word, "big") >> 1)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made.
+
+    Attributes:
+        width, height: In pixels.
+        steps: Denoising steps.
+        guidance_scale: Of classifier-free guidance; at most 1 is none.
+    """
+
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+
+
+class TextToImage:
+    """A pipeline in memory.
+
+    Args:
+        pipeline: Of diffusers; on the device that it shall use.
+    """
+
+    def __init__(self, pipeline: DiffusionPipeline) -> None:
+        self.pipeline = pipeline
+        pipeline.set_progress_bar_config(disable=True)
+        self._mixes = "prompt_embeds" in signature(type(pipeline).__call__).parameters
+
+    @classmethod
+    def load(cls, folder: Path, scheduler: str = "") -> Self:
+        """Loads a folder, onto a GPU in 16-bit floats where there is one. The network is never asked.
+
+        Args:
+            folder: As diffusers writes it.
+            scheduler: By its name in diffusers without `Scheduler`; empty for the folder's own.
+
+        Raises:
+            FailedPrecondition: diffusers can't load it, or knows no text-to-image pipeline of this kind.
+        """
+        device, dtype = ("cuda", torch.float16) if torch.cuda.is_available() else ("cpu", torch.float32)
+        try:
+            pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
+                folder, dtype=dtype, local_files_only=True
+            )
+        except (OSError, ValueError) as error:
+            raise FailedPrecondition(
+                f"diffusers can't load this pipeline: {str(error).splitlines()[0]}", reason="BAD_PIPELINE"
+            ) from error
+        if scheduler:
+            # Kandinsky's has the pipeline that takes the steps within.
+            stepper = getattr(pipeline, "decoder_pipe", pipeline)
+            kind = getattr(diffusers, f"{scheduler}Scheduler")
+            stepper.scheduler = kind.from_config(stepper.scheduler.config)
+        return cls(pipeline.to(device))
+
+    @torch.no_grad()
+    def make(self, asked: Sequence[Asked], sampling: Sampling) -> list[Image.Image]:
+        """Returns an image for each, in greys.
+
+        An image's bytes may hang on how many are made at once, by a grey level here and there: a processor adds
+        up in another order.
+        """
+        images: list[Image.Image] = self.pipeline(
+            **self._conditions(asked),
+            width=sampling.width,
+            height=sampling.height,
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            generator=[one.noise for one in asked],
+        ).images
+        return [image.convert("L") for image in images]
+
+    def _conditions(self, asked: Sequence[Asked]) -> dict[str, Any]:
+        if not self._mixes:
+            # Without embeddings to mix, the nearest prompt is what can be asked for.
+            return {
+                "prompt": [one.nearest for one in asked],
+                "negative_prompt": [one.negative for one in asked],
+            }
+        positive = mixed(self.pipeline, [one.prompts for one in asked])
+        negative = mixed(self.pipeline, [((one.negative, 1.0),) for one in asked])
+        return positive | {f"negative_{name}": one for name, one in negative.items()}
+
+
+def mixed(pipeline: DiffusionPipeline, asked: Sequence[WeightedPrompts]) -> dict[str, Tensor]:
+    """Returns the embeddings of weighted prompts, by what Stable Diffusion's or SDXL's pipeline calls them.
+
+    Each text is encoded once. Gradients reach the text encoder, unless they are turned off.
+
+    Returns:
+        `prompt_embeds` [N, tokens, channels], and of SDXL `pooled_prompt_embeds` [N, channels].
+    """
+    texts, weights = mixing(asked)
+    # Each kind of embedding is followed by its negative, which is not asked for.
+    encoded = pipeline.encode_prompt(
+        prompt=texts, device=pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+    )[::2]
+    return {
+        name: torch.tensordot(torch.from_numpy(weights).to(one), one, 1)
+        for name, one in zip(("prompt_embeds", "pooled_prompt_embeds"), encoded, strict=False)
+    }
