@@ -13,6 +13,7 @@ from rich.markup import escape
 from canicor import classify, demo
 from canicor.errors import CanicorError
 from canicor.phantom.command import app as phantom_app
+from canicor.pipeline_command import app as pipelines_app
 
 app = typer.Typer(
     help="Measures dog hearts (VHS) on lateral chest radiographs. Not cleared for diagnosis.",
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 
 app.add_typer(phantom_app, name="phantom")
+app.add_typer(pipelines_app, name="pipelines")
 
 
 @app.command("classify")

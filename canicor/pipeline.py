@@ -40,12 +40,13 @@ class Habits(NamedTuple):
     side: int
     steps: int
     guidance_scale: float
+    takes_schedulers: bool = True
 
 
 FAMILIES: Mapping[str, Habits] = {
     "StableDiffusionPipeline": Habits(512, 50, 7.5),
     "StableDiffusionXLPipeline": Habits(1024, 50, 5.0),
-    "KandinskyV22CombinedPipeline": Habits(512, 100, 4.0),
+    "KandinskyV22CombinedPipeline": Habits(512, 100, 4.0, takes_schedulers=False),
 }
 """By the pipeline's class in diffusers."""
 
@@ -56,7 +57,8 @@ class PipelineInfo(BaseModel):
     Attributes:
         prompt: May hold `{token}` and `{vhs}`.
         tokens: What `{token}` stands for, by class.
-        lowest_vhs, highest_vhs: Between them it was taught, in vertebrae.
+        lowest_vhs, highest_vhs: Between them it was taught, in vertebrae; all that may be asked for where that is
+            not known.
         negative_prompt: What its images must not show.
         width, height: In pixels, of the images that it was taught.
         scheduler: That takes the steps, by its name in diffusers without `Scheduler`; empty for the folder's own.
@@ -75,8 +77,8 @@ class PipelineInfo(BaseModel):
 
     prompt: str = Field(min_length=1, max_length=1000)
     tokens: dict[HeartSize, str] = Field(default_factory=dict)
-    lowest_vhs: float = Field(ge=4, le=20)
-    highest_vhs: float = Field(ge=4, le=20)
+    lowest_vhs: float = Field(4.0, ge=4, le=20)
+    highest_vhs: float = Field(20.0, ge=4, le=20)
     negative_prompt: str = Field("", max_length=1000)
     width: int = Field(ge=64, le=2048)
     height: int = Field(ge=64, le=2048)

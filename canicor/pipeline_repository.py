@@ -8,11 +8,13 @@ Canicor.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import ValidationError
 
 from canicor.errors import DataLoss, InvalidArgument, NotFound
 from canicor.pipeline import INDEX_FILE, INFO_FILE, PipelineInfo
+from canicor.settings import Settings
 from canicor.store import Store, file_url
 from canicor.versions import SHIPPED_VERSION, checked_name, claim, is_name
 
@@ -33,6 +35,11 @@ class Pipelines:
 
     url: str
     cache: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those that the settings name."""
+        return cls(settings.image_store, settings.home_folder / "pipelines")
 
     def names(self) -> list[str]:
         """Returns the names of the pipelines, sorted."""

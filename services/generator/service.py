@@ -14,6 +14,7 @@ from canicor.generator.v1.generator_pb2_grpc import (
     GeneratorServiceServicer,
     add_GeneratorServiceServicer_to_server,
 )
+from canicor.pipeline_repository import Pipelines
 from canicor.store import Store, read_checked
 from services.generator.batches import Batches
 from services.generator.changes import Changes
@@ -72,6 +73,7 @@ class GeneratorService(GeneratorServiceServicer):
                 reason="STORE_URL",
             )
         self._settings = settings
+        self._pipelines = Pipelines.of(settings)
         self._store = Store(settings.image_store)
         self._changes = Changes()
         self._draining = False
@@ -87,7 +89,7 @@ class GeneratorService(GeneratorServiceServicer):
             self._batches = Batches(engine)
             self._executor = LocalExecutor(self._settings.workers)
             self._production = Production(
-                self._batches, self._changes, self._executor, self._settings.image_store, self._settings.pipelines
+                self._batches, self._changes, self._executor, self._settings.image_store, self._pipelines
             )
             try:
                 async with self._production.running():
@@ -103,7 +105,7 @@ class GeneratorService(GeneratorServiceServicer):
     async def CreateBatch(self, request: pb.CreateBatchRequest, context: _Context) -> pb.CreateBatchResponse:
         """Writes a batch down and starts work on it."""
         settings = self._settings
-        checked = await asyncio.to_thread(checked_batch, request, settings.generator_backend, settings.pipelines)
+        checked = await asyncio.to_thread(checked_batch, request, settings.generator_backend, self._pipelines)
         batch, is_new = await self._batches.create(request, checked)
         if is_new:
             await self._production.add(batch)
@@ -167,11 +169,10 @@ class GeneratorService(GeneratorServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: _Context) -> AsyncIterator[pb.GenerateResponse]:
         """Makes a few images in the workers, each as a piece of its own, and tells them by index."""
-        settings = self._settings
-        checked = await asyncio.to_thread(checked_few, request, settings.generator_backend, settings.pipelines)
+        checked = await asyncio.to_thread(checked_few, request, self._settings.generator_backend, self._pipelines)
         target, backend = target_from(checked.portion), checked.options.backend
         works = [
-            Work(checked.seed, ((index, target),), checked.options, settings.pipelines)
+            Work(checked.seed, ((index, target),), checked.options, self._pipelines)
             for index in range(checked.portion.count)
         ]
         pieces = [asyncio.ensure_future(self._executor.run(make, work)) for work in works]

@@ -4,7 +4,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from canicor.pipeline_repository import Pipelines
 from services.runtime.settings import ServerSettings
 
 
@@ -31,8 +30,3 @@ class GeneratorSettings(ServerSettings):
     def database(self) -> str:
         """URL of the database."""
         return self.database_url or f"sqlite:///{self.home_folder / 'generator.db'}"
-
-    @property
-    def pipelines(self) -> Pipelines:
-        """The text-to-image pipelines."""
-        return Pipelines(self.image_store, self.home_folder / "pipelines")

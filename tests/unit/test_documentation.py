@@ -9,6 +9,7 @@ from services.classifier.settings import ClassifierSettings
 from services.generator.settings import GeneratorSettings
 from services.labeling.settings import LabelingSettings
 from services.runtime.settings import ServerSettings
+from training.generator.recipe import DreamBooth
 from training.settings import TrainingSettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -22,6 +23,14 @@ WHOSE = {
     "The generator": (GeneratorSettings, ServerSettings),
     "The labeling service": (LabelingSettings, ServerSettings),
 }
+
+
+def test_dreambooth_s_settings():
+    expected = "\n".join(
+        f"| `{name}` | {shown(field.default)} | {field.description} |"
+        for name, field in DreamBooth.model_fields.items()
+    )
+    assert expected in (DOCUMENT.parent / "generator.md").read_text()
 
 
 def rows(settings: type[Settings], base: type[Settings] | None) -> list[str]:

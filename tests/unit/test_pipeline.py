@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from canicor.errors import DataLoss, InvalidArgument, NotFound
 from canicor.pipeline import PAPER_PROMPT, PipelineInfo, mixing, prompts
+from canicor.pipeline_command import app
 from canicor.pipeline_repository import Pipelines
 from canicor.vhs import HeartSize
 
@@ -136,3 +138,47 @@ def test_two_who_push_at_once_each_get_a_version(pipelines, folder, tmp_path):
     claimed.mkdir(parents=True)
     (claimed / "model_index.json").write_text("{}")
     assert pipelines.push("one", folder, info()) == "2"
+
+
+# `canicor pipelines`
+
+
+def pipelines_command(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("CANICOR_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_is_taken_in_with_the_habits_of_its_family(home, pipelines, folder):
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    options = (
+        "--steps",
+        "4",
+        "--guidance-scale",
+        "0",
+        "--scheduler",
+        "EulerDiscrete",
+        "--prompt",
+        "{token} heart",
+    )
+    assert pipelines_command("add", "lightning", folder, *options) == "lightning/1\n"
+    _, taken = pipelines.read("lightning")
+    assert (taken.width, taken.height, taken.steps, taken.guidance_scale) == (1024, 1024, 4, 0)
+    assert taken.scheduler == "EulerDiscrete"
+    assert taken.prompts(7.0) == (("Small heart", 1.0),)
+    assert "lightning/1" in pipelines_command("list")
+
+
+def test_a_folder_of_an_unknown_family_is_refused(home, folder):
+    for index in ("{}", "no JSON", '{"_class_name": "AudioPipeline"}'):
+        (folder / "model_index.json").write_text(index)
+        with pytest.raises(InvalidArgument, match="names none of StableDiffusionPipeline"):
+            pipelines_command("add", "one", folder)
+    assert not (home / "store").exists()

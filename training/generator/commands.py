@@ -36,7 +36,7 @@ def generator(
     settings = TrainingSettings()
     recipe = DreamBooth.of(config, assignments or ())
     rows = [row for one in manifests for row in read(store.read(store.url_of(one)))]
-    place = Place(_pipelines(settings), settings.training_folder, settings.tracking)
+    place = Place(Pipelines.of(settings), settings.training_folder, settings.tracking)
     with bars() as progress:
         version = dreambooth(name, rows, recipe, read_captions(captions), place, progress)
     if version:
@@ -59,7 +59,7 @@ def base(
     from training.generator.base_fitting import BaseRecipe, draw, info, teach
 
     settings = TrainingSettings()
-    pipelines = _pipelines(settings)
+    pipelines = Pipelines.of(settings)
     # A bad name or a store that does not answer shows now, not after the training.
     pipelines.versions(name)
     recipe = BaseRecipe(phantoms, autoencoder_epochs, denoiser_epochs)
@@ -69,7 +69,3 @@ def base(
         teach(shown, recipe, seed, progress).to(float16).save_pretrained(folder)
         version = pipelines.push(name, Path(folder), info(shown, recipe, seed))
     typer.echo(f"{name}/{version}")
-
-
-def _pipelines(settings: TrainingSettings) -> Pipelines:
-    return Pipelines(settings.image_store, settings.home_folder / "pipelines")

@@ -19,6 +19,7 @@ from canicor.bundle import InputSpec
 from canicor.errors import InvalidArgument
 from canicor.manifest import Row, digest
 from canicor.model_input import ResizeRule
+from canicor.phantom.heart import HIGHEST_VHS, LOWEST_VHS
 from canicor.pipeline import CARD_FILE, FAMILIES, INFO_FILE, TOKEN, PipelineInfo, WeightedPrompts, prompts
 from canicor.pipeline_repository import Pipelines
 from canicor.text_to_image import Asked, Sampling, TextToImage
@@ -35,9 +36,6 @@ from training.run import origins
 
 _LOGGED_STEPS = 10
 """After so many, the loss is written down."""
-
-_LOWEST_VHS, _HIGHEST_VHS = 4.0, 20.0
-"""What a prompt may give where no image states its VHS."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +144,6 @@ def _as_usual(pipeline: DiffusionPipeline) -> PipelineInfo:
     habits = FAMILIES[type(pipeline).__name__]
     return PipelineInfo(
         prompt=TOKEN,
-        lowest_vhs=_LOWEST_VHS,
-        highest_vhs=_HIGHEST_VHS,
         width=habits.side,
         height=habits.side,
         steps=habits.steps,
@@ -157,13 +153,13 @@ def _as_usual(pipeline: DiffusionPipeline) -> PipelineInfo:
 
 
 def _info(rows: Sequence[Row], recipe: DreamBooth, before: PipelineInfo, base_digest: str) -> PipelineInfo:
-    known = [row.vhs for row in rows if row.vhs is not None] or [_LOWEST_VHS, _HIGHEST_VHS]
+    known = [row.vhs for row in rows if row.vhs is not None] or [LOWEST_VHS, HIGHEST_VHS]
     return before.model_copy(
         update={
             "prompt": recipe.prompt,
             "tokens": recipe.tokens if TOKEN in recipe.prompt else {},
-            "lowest_vhs": max(min(known), _LOWEST_VHS),
-            "highest_vhs": min(max(known), _HIGHEST_VHS),
+            "lowest_vhs": max(min(known), LOWEST_VHS),
+            "highest_vhs": min(max(known), HIGHEST_VHS),
             "width": recipe.width,
             "height": recipe.height,
             # What it learnt first it still knows: what began with phantoms is never canine alone.
