@@ -9,12 +9,17 @@ from typing import Any, Self
 
 import diffusers
 import torch
+import transformers
 from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Generator, Tensor
 
 from canicor.errors import FailedPrecondition
 from canicor.pipeline import WeightedPrompts, mixing
+
+# Bars belong to a command that runs at a terminal, which draws its own.
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,7 @@
 """A pipeline to begin with, from the store, a folder or the Hugging Face hub."""
 
 import hashlib
-import os
 from pathlib import Path
-
-# What is loaded is nobody else's business: the hub is told nothing beside the name that is asked for.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import diffusers
 import torch
