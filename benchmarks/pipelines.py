@@ -2,10 +2,10 @@
 
 Images are asked for by VHS where the pipeline's prompt gives it, from the smallest to the largest that it was
 taught, else by class, a third of each. The model that ships reads what they show: how far that is what was asked
-for, how often the class is, and how many it would refer as unlike what it knows. The same reading of phantoms of the
-same size, whose VHS is known, is what no pipeline can go beyond. KID (see `realism.py`) is taken to phantoms, or to
-the test images of a manifest (`--against`); and of these to each other. 95 % intervals by bootstrap, of shares by
-Wilson.
+for, how often the class is, and how many it would refer as unlike what it knows. The same reading of phantoms of
+that size, whose VHS is known, is what no pipeline can go beyond. KID (see `realism.py`) is taken to phantoms, or
+to the test images of a manifest (`--against`), and of these to each other. Intervals, at 95 %, are by bootstrap,
+those of shares by Wilson.
 """
 
 import argparse

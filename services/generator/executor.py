@@ -1,17 +1,22 @@
 """Runs work in processes of this machine."""
 
 import asyncio
+import itertools
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import ParamSpec, TypeVar
+from functools import partial
+from multiprocessing.queues import SimpleQueue
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import structlog
 
 from canicor.errors import ResourceExhausted
 from services.generator import worker
+from services.generator.worker import END, Tell, telling
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -31,6 +36,8 @@ class LocalExecutor:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers or os.cpu_count() or 1
+        self._listeners: dict[int, Callable[[Any], None]] = {}
+        self._calls = itertools.count()
         self._pool = self._new_pool()
 
     async def run(
@@ -52,6 +59,35 @@ class LocalExecutor:
             reason="WORKERS_DIED",
         )
 
+    async def run_and_hear(
+        self,
+        listener: Callable[[Any], None],
+        function: Callable[Concatenate[Tell, _Parameters], _Result],
+        *args: _Parameters.args,
+        **kwargs: _Parameters.kwargs,
+    ) -> _Result:
+        """Calls a function as `run` does, and the listener, in this event loop, with what it tells meanwhile.
+
+        Args:
+            listener: Hears all of it before this returns.
+            function: Its first argument is what it tells by.
+            args: Its others.
+            kwargs: Its others.
+        """
+        call, loop, ended = next(self._calls), asyncio.get_running_loop(), asyncio.Event()
+
+        def hear(told: object) -> None:
+            loop.call_soon_threadsafe(ended.set) if told is END else loop.call_soon_threadsafe(listener, told)
+
+        self._listeners[call] = hear
+        try:
+            result = await self.run(partial(telling, Tell(call), function, *args, **kwargs))
+            # It comes by another way than what was told before it.
+            await ended.wait()
+            return result
+        finally:
+            del self._listeners[call]
+
     async def close(self) -> None:
         """Lets the workers end what they are at, and ends them."""
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
@@ -59,7 +95,17 @@ class LocalExecutor:
     def _new_pool(self) -> ProcessPoolExecutor:
         # A fork would copy gRPC's threads' locks in whatever state they are.
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=worker.begin)
+        # One for each pool: a worker that is killed while it tells leaves the lock of its queue taken for ever.
+        told: SimpleQueue[tuple[int, Any]] = spawn.SimpleQueue()
+        threading.Thread(target=self._pass_on, args=(told,), daemon=True).start()
+        return ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=worker.begin, initargs=(told,))
+
+    def _pass_on(self, told: "SimpleQueue[tuple[int, Any]]") -> None:
+        while True:
+            call, what = told.get()
+            listener = self._listeners.get(call)
+            if listener:
+                listener(what)
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         if self._pool is broken:

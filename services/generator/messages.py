@@ -8,7 +8,7 @@ from canicor.generator.v1 import generator_pb2 as pb
 from canicor.messages import key_points_message
 from canicor.vhs import KeyPoints
 from services.generator.batches import Batch
-from services.generator.targets import show_target
+from services.generator.targets import Target, show_target
 from services.generator.worker import ImageRecord
 
 
@@ -55,6 +55,13 @@ def image_message(image: ImageRecord, backend: str, batch_id: str = "", url: str
     show_target(message, image.target)
     if image.key_points:
         message.key_points.CopyFrom(key_points_message(KeyPoints.from_array(image.key_points)))
+    return message
+
+
+def preview_message(index: int, target: Target, backend: str) -> pb.Image:
+    """Returns what is known of an image that is not made yet."""
+    message = pb.Image(index=index, backend=backend)
+    show_target(message, target)
     return message
 
 

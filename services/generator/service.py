@@ -16,10 +16,11 @@ from canicor.generator.v1.generator_pb2_grpc import (
 )
 from canicor.pipeline_repository import Pipelines
 from canicor.store import Store, read_checked
+from services.generator.backends import Preview
 from services.generator.batches import Batches
 from services.generator.changes import Changes
 from services.generator.executor import LocalExecutor
-from services.generator.messages import batch_message, image_message
+from services.generator.messages import batch_message, image_message, preview_message
 from services.generator.metrics import count_image
 from services.generator.plan import checked_batch, checked_batch_id, checked_few
 from services.generator.production import Production
@@ -168,19 +169,32 @@ class GeneratorService(GeneratorServiceServicer):
         return pb.GetImageResponse(image=message, content=content)
 
     async def Generate(self, request: pb.GenerateRequest, context: _Context) -> AsyncIterator[pb.GenerateResponse]:
-        """Makes a few images in the workers, each as a piece of its own, and tells them by index."""
+        """Makes a few images in the workers, each as a piece of its own, and tells what is ready or seen of it."""
         checked = await asyncio.to_thread(checked_few, request, self._settings.generator_backend, self._pipelines)
         target, backend = target_from(checked.portion), checked.options.backend
         works = [
             Work(checked.seed, ((index, target),), checked.options, self._pipelines)
             for index in range(checked.portion.count)
         ]
-        pieces = [asyncio.ensure_future(self._executor.run(make, work)) for work in works]
+        ready: asyncio.Queue[pb.GenerateResponse | None] = asyncio.Queue()
+
+        def seen(preview: Preview) -> None:
+            image = preview_message(preview.index, target, backend)
+            ready.put_nowait(pb.GenerateResponse(image=image, content=preview.png, progress=preview.progress))
+
+        async def made(work: Work) -> None:
+            for image, content in await self._executor.run_and_hear(seen, make, work):
+                count_image(backend, image.seconds)
+                message = image_message(image, backend)
+                ready.put_nowait(pb.GenerateResponse(image=message, content=content, progress=1.0))
+
+        pieces = [asyncio.ensure_future(made(work)) for work in works]
+        all_made = asyncio.gather(*pieces)
+        all_made.add_done_callback(lambda _: ready.put_nowait(None))
         try:
-            for piece in pieces:
-                for image, content in await piece:
-                    count_image(backend, image.seconds)
-                    yield pb.GenerateResponse(image=image_message(image, backend), content=content, progress=1.0)
+            while response := await ready.get():
+                yield response
+            await all_made
         finally:
             for piece in pieces:
                 piece.cancel()

@@ -7,9 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
+from multiprocessing.queues import SimpleQueue
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from canicor.errors import Unavailable
 from canicor.generator.v1 import generator_pb2 as pb
@@ -17,8 +20,11 @@ from canicor.memory import FILMS, keep_freed_memory
 from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator import backends
-from services.generator.backends import MadeImage
+from services.generator.backends import MadeImage, Preview
 from services.generator.targets import Target, target_json
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 # Seconds before each repeat of a write that the store did not take.
 _PAUSES = (0.2, 1.0, 3.0)
@@ -72,8 +78,52 @@ class ImageRecord:
     create_time: datetime
 
 
-def begin() -> None:
+# Of this worker process: where it tells the server what happens within a call.
+_told: "SimpleQueue[tuple[int, Any]] | None" = None
+
+
+@dataclass(frozen=True)
+class Tell:
+    """What a function in a worker process tells the server by while it runs.
+
+    Attributes:
+        call: The server's number for this call.
+    """
+
+    call: int
+
+    def __call__(self, what: object) -> None:
+        """Tells it."""
+        if _told is not None:
+            _told.put((self.call, what))
+
+
+class End(Enum):
+    """That a call has told all."""
+
+    END = "end"
+
+
+END = End.END
+
+
+def telling(
+    tell: Tell,
+    function: Callable[Concatenate[Tell, _Parameters], _Result],
+    *args: _Parameters.args,
+    **kwargs: _Parameters.kwargs,
+) -> _Result:
+    """Calls a function that tells, and tells its end."""
+    try:
+        return function(tell, *args, **kwargs)
+    finally:
+        tell(END)
+
+
+def begin(told: "SimpleQueue[tuple[int, Any]]") -> None:
     """Prepares a new worker process: Ctrl-C is the server's to answer, and the server's death is its own."""
+    global _told
+    _told = told
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory(FILMS)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -96,9 +146,9 @@ def make_and_store(work: Work, batch_id: str, store_url: str) -> list[ImageRecor
     return records
 
 
-def make(work: Work) -> list[tuple[ImageRecord, bytes]]:
-    """Makes images and returns them with the bytes of their PNG."""
-    return [(record, made.png) for record, made in _make(work)]
+def make(tell: Tell, work: Work) -> list[tuple[ImageRecord, bytes]]:
+    """Makes images and returns them with the bytes of their PNG; tells each `Preview` where there are any."""
+    return [(record, made.png) for record, made in _make(work, preview=tell)]
 
 
 def utc_now() -> datetime:
@@ -106,8 +156,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def _make(work: Work, batch_id: str = "") -> Iterator[tuple[ImageRecord, MadeImage]]:
-    images = backends.named(work.options.backend, work.pipelines).make(work.seed, work.images, work.options)
+def _make(
+    work: Work, batch_id: str = "", preview: Callable[[Preview], None] | None = None
+) -> Iterator[tuple[ImageRecord, MadeImage]]:
+    backend = backends.named(work.options.backend, work.pipelines)
+    images = backend.make(work.seed, work.images, work.options, preview)
     started = time.perf_counter()
     for (index, target), made in zip(work.images, images, strict=True):
         record = ImageRecord(

@@ -318,6 +318,7 @@ def test_a_few_images_are_streamed_and_not_stored(generator, stub):
     portion = pb.Portion(count=3, heart_size=HEART_SIZE_LARGE)
     with translated():
         answers = list(stub.Generate(pb.GenerateRequest(portion=portion, seed=9, options=SMALL), timeout=SECONDS))
+    answers.sort(key=lambda answer: answer.image.index)
     assert [answer.image.index for answer in answers] == [0, 1, 2]
     for index, answer in enumerate(answers):
         phantom = draw(9, index, heart_size=HeartSize.LARGE, width=SIDE, height=SIDE)

@@ -73,8 +73,13 @@ def test_a_batch_is_made_by_a_pipeline_as_it_is_asked(stub, push):
     # is what a batch of this seed holds.
     push("clinic", prompt="a dog")
     few = pb.GenerateRequest(portion=portions[0], seed=7, options=batch.options)
-    again = [hashlib.sha256(answer.content).hexdigest() for answer in stub.Generate(few)]
+    answers = list(stub.Generate(few))
+    again = [hashlib.sha256(one.content).hexdigest() for one in answers if one.progress == 1]
     assert again == [image.sha256 for image in made[:2]]
+    # Between its two steps, each was seen once.
+    assert [(one.image.index, one.progress) for one in answers] == [(0, 0.5), (0, 1.0), (1, 0.5), (1, 1.0)]
+    assert pixels(answers[0].content).shape == (64, 64)
+    assert answers[0].content != answers[1].content
     newest = created(stub, request("clinic", pb.Portion(count=1), request_id="two"))
     assert (newest.options.model, newest.options.prompt) == ("clinic/2", "a dog")
 

@@ -1,5 +1,6 @@
 """Work in other processes, and what becomes of it where they die."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
@@ -7,6 +8,7 @@ import pytest
 
 from canicor.errors import InvalidArgument, ResourceExhausted
 from services.generator.executor import LocalExecutor
+from services.generator.worker import Tell
 
 
 @pytest.fixture
@@ -34,6 +36,32 @@ async def test_an_error_keeps_what_it_says(executor):
     with pytest.raises(InvalidArgument, match="No") as raised:
         await executor.run(refuse)
     assert (raised.value.reason, raised.value.field) == ("REFUSED", "a.b")
+
+
+def count(tell: Tell, to: int) -> int:
+    for number in range(to):
+        tell(number)
+    return to
+
+
+async def test_all_that_is_told_is_heard_by_whom_it_is_told(executor):
+    heard: tuple[list[int], list[int]] = ([], [])
+    calls = (executor.run_and_hear(one.append, count, 3 + index) for index, one in enumerate(heard))
+    assert await asyncio.gather(*calls) == [3, 4]
+    assert heard == ([0, 1, 2], [0, 1, 2, 3])
+
+
+def tell_and_refuse(tell: Tell) -> None:
+    tell("something")
+    refuse()
+
+
+async def test_an_error_ends_what_is_told(executor):
+    with pytest.raises(InvalidArgument, match="No"):
+        await executor.run_and_hear(lambda _: None, tell_and_refuse)
+    heard: list[int] = []
+    assert await executor.run_and_hear(heard.append, count, 2) == 2
+    assert heard == [0, 1]
 
 
 def test_zero_workers_is_one_for_each_core():

@@ -136,7 +136,8 @@ class GeneratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request, context):
-        """Makes a few images at once, streamed as they are ready. Nothing is stored.
+        """Makes a few images at once, streamed as they are ready, with previews where they are made in steps. Nothing is
+        stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,7 +55,9 @@ class GeneratorServiceStub:
     GetImage: _grpc.UnaryUnaryMultiCallable[_generator_pb2.GetImageRequest, _generator_pb2.GetImageResponse]
     """Returns one image with its bytes. NOT_FOUND where it is not made yet. DATA_LOSS: its checksum is off."""
     Generate: _grpc.UnaryStreamMultiCallable[_generator_pb2.GenerateRequest, _generator_pb2.GenerateResponse]
-    """Makes a few images at once, streamed as they are ready. Nothing is stored."""
+    """Makes a few images at once, streamed as they are ready, with previews where they are made in steps. Nothing is
+    stored.
+    """
 
 @_typing.type_check_only
 class GeneratorServiceAsyncStub(GeneratorServiceStub):
@@ -84,7 +86,9 @@ class GeneratorServiceAsyncStub(GeneratorServiceStub):
     GetImage: _aio.UnaryUnaryMultiCallable[_generator_pb2.GetImageRequest, _generator_pb2.GetImageResponse]  # type: ignore[assignment]
     """Returns one image with its bytes. NOT_FOUND where it is not made yet. DATA_LOSS: its checksum is off."""
     Generate: _aio.UnaryStreamMultiCallable[_generator_pb2.GenerateRequest, _generator_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Makes a few images at once, streamed as they are ready. Nothing is stored."""
+    """Makes a few images at once, streamed as they are ready, with previews where they are made in steps. Nothing is
+    stored.
+    """
 
 class GeneratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Generates radiographs. Calls that create or cancel need the role `generate`; those that read take `generate`,
@@ -158,6 +162,8 @@ class GeneratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generator_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generator_pb2.GenerateResponse], _abc.AsyncIterator[_generator_pb2.GenerateResponse]]:
-        """Makes a few images at once, streamed as they are ready. Nothing is stored."""
+        """Makes a few images at once, streamed as they are ready, with previews where they are made in steps. Nothing is
+        stored.
+        """
 
 def add_GeneratorServiceServicer_to_server(servicer: GeneratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

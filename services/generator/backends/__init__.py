@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from canicor.errors import InvalidArgument
 from canicor.pipeline_repository import Pipelines
-from services.generator.backends.backend import Backend, MadeImage
+from services.generator.backends.backend import Backend, MadeImage, Preview
 from services.generator.backends.phantom import PhantomBackend
 from services.generator.backends.text_to_image import TextToImageBackend
 
-__all__ = ["Backend", "MadeImage", "named"]
+__all__ = ["Backend", "MadeImage", "Preview", "named"]
 
 _BACKENDS: dict[str, Callable[[Pipelines], Backend]] = {
     "diffusers": TextToImageBackend,

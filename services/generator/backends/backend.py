@@ -1,7 +1,7 @@
 """What a backend is."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,6 +36,21 @@ class MadeImage:
     prompt: str = ""
 
 
+@dataclass(frozen=True)
+class Preview:
+    """An image while it is made.
+
+    Attributes:
+        index: Its place in the batch.
+        png: The file.
+        progress: Share of its steps that are done, above 0 and below 1.
+    """
+
+    index: int
+    png: bytes
+    progress: float
+
+
 class Backend(Protocol):
     """Makes images. Lives in the server, which checks requests by it, and in each worker, which makes them."""
 
@@ -47,7 +62,11 @@ class Backend(Protocol):
         """
 
     def make(
-        self, seed: int, images: Sequence[tuple[int, Target]], options: pb.GenerationOptions
+        self,
+        seed: int,
+        images: Sequence[tuple[int, Target]],
+        options: pb.GenerationOptions,
+        preview: Callable[[Preview], None] | None = None,
     ) -> Iterator[MadeImage]:
         """Yields an image for each pair of index and target, in their order.
 
@@ -57,6 +76,7 @@ class Backend(Protocol):
             seed: Of the batch, 0 to 2^64 - 1.
             images: Index in the batch and target of each image.
             options: As `checked` returned them.
+            preview: Shown images while they are made, where the backend makes them in steps.
         """
 
 

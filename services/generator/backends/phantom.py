@@ -1,6 +1,6 @@
 """The procedural phantom: no weights needed, key points exact."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image
 
@@ -8,7 +8,7 @@ from canicor.errors import InvalidArgument
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.phantom import Phantom, draw
 from canicor.vhs import HeartSize
-from services.generator.backends.backend import MadeImage, png
+from services.generator.backends.backend import MadeImage, Preview, png
 from services.generator.targets import Target
 
 DEFAULT_WIDTH, DEFAULT_HEIGHT = 512, 400
@@ -35,9 +35,13 @@ class PhantomBackend:
         )
 
     def make(
-        self, seed: int, images: Sequence[tuple[int, Target]], options: pb.GenerationOptions
+        self,
+        seed: int,
+        images: Sequence[tuple[int, Target]],
+        options: pb.GenerationOptions,
+        preview: Callable[[Preview], None] | None = None,
     ) -> Iterator[MadeImage]:
-        """Draws the phantoms one after the other."""
+        """Draws the phantoms one after the other; there is nothing to see before."""
         for index, target in images:
             phantom = _draw(seed, index, target, options.width, options.height)
             yield MadeImage(

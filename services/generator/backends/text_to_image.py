@@ -1,16 +1,18 @@
 """Text-to-image pipelines of the store, by diffusers: requests are checked here without loading any of it."""
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from canicor.errors import FailedPrecondition, InvalidArgument, NotFound
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.pipeline import VHS, PipelineInfo
 from canicor.pipeline_repository import Pipelines
-from services.generator.backends.backend import MadeImage, png
+from services.generator.backends.backend import MadeImage, Preview, png
 from services.generator.targets import Target, drawn_vhs
 
 if TYPE_CHECKING:
@@ -76,7 +78,11 @@ class TextToImageBackend:
         return checked
 
     def make(
-        self, seed: int, images: Sequence[tuple[int, Target]], options: pb.GenerationOptions
+        self,
+        seed: int,
+        images: Sequence[tuple[int, Target]],
+        options: pb.GenerationOptions,
+        preview: Callable[[Preview], None] | None = None,
     ) -> Iterator[MadeImage]:
         """Asks for one image after the other: on a CPU, several at once take as long."""
         from canicor.text_to_image import Asked, Sampling
@@ -88,7 +94,8 @@ class TextToImageBackend:
         for index, target in images:
             vhs = drawn_vhs(target, seed, index, info.lowest_vhs, info.highest_vhs)
             asked = Asked(info.prompts(vhs, options.prompt), options.negative_prompt, seed, index)
-            (image,) = pipeline.make([asked], sampling)
+            show = partial(_show, preview, index) if preview else None
+            (image,) = pipeline.make([asked], sampling, show)
             yield MadeImage(
                 png(image),
                 image.width,
@@ -110,6 +117,10 @@ class TextToImageBackend:
             return name, *self._pipelines.read(name, version)
         except NotFound as error:
             raise InvalidArgument(error.message, reason="UNKNOWN_MODEL", field="options.model") from error
+
+
+def _show(preview: Callable[[Preview], None], index: int, progress: float, images: list[Image.Image]) -> None:
+    preview(Preview(index, png(images[0]), progress))
 
 
 @lru_cache(maxsize=1)
