@@ -13,7 +13,7 @@ from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator.batches import Batch, Batches, BatchState
 from services.generator.changes import Changes
-from services.generator.executor import LocalExecutor
+from services.generator.executors import Executor
 from services.generator.metrics import BATCHES, count_image
 from services.generator.targets import Targets
 from services.generator.worker import ImageRecord, Work, make_and_store
@@ -61,7 +61,7 @@ class Production:
         self,
         batches: Batches,
         changes: Changes,
-        executor: LocalExecutor,
+        executor: Executor,
         store_url: str,
         pipelines: Pipelines,
     ) -> None:

@@ -16,10 +16,11 @@ from canicor.generator.v1.generator_pb2_grpc import (
 )
 from canicor.pipeline_repository import Pipelines
 from canicor.store import Store, read_checked
+from services.generator import executors
 from services.generator.backends import Preview
 from services.generator.batches import Batches
 from services.generator.changes import Changes
-from services.generator.executor import LocalExecutor
+from services.generator.executors import Executor
 from services.generator.messages import batch_message, image_message, preview_message
 from services.generator.metrics import count_image
 from services.generator.plan import checked_batch, checked_batch_id, checked_few
@@ -63,7 +64,7 @@ class GeneratorService(GeneratorServiceServicer):
     }
 
     _batches: Batches
-    _executor: LocalExecutor
+    _executor: Executor
     _production: Production
 
     def __init__(self, settings: GeneratorSettings) -> None:
@@ -88,7 +89,9 @@ class GeneratorService(GeneratorServiceServicer):
         """Opens the database, starts the workers and takes up the batches; ends all of it on exit."""
         async with opened(self._settings.database, _MIGRATIONS) as engine:
             self._batches = Batches(engine)
-            self._executor = LocalExecutor(self._settings.workers)
+            self._executor = executors.named(
+                self._settings.executor, self._settings.workers, self._settings.image_store
+            )
             self._production = Production(
                 self._batches, self._changes, self._executor, self._settings.image_store, self._pipelines
             )

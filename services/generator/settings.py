@@ -23,8 +23,14 @@ class GeneratorSettings(ServerSettings):
     generator_backend: Literal["diffusers", "phantom"] = Field(
         "phantom", description="The backend where a request names none: phantom or diffusers."
     )
-    executor: Literal["local"] = Field("local", description="Where images are made: local processes.")
-    workers: int = Field(0, ge=0, description="Processes that make images. 0: one for each core.")
+    executor: Literal["local", "ray"] = Field(
+        "local",
+        description="Where images are made: local, in processes of this machine, or ray, on the cluster that "
+        "RAY_ADDRESS names.",
+    )
+    workers: int = Field(
+        0, ge=0, description="Images made at once. 0: one for each core, on Ray for each GPU where there are any."
+    )
 
     @property
     def database(self) -> str:

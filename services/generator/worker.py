@@ -82,9 +82,13 @@ class ImageRecord:
 _told: "SimpleQueue[tuple[int, Any]] | None" = None
 
 
+Tell = Callable[[Any], None]
+"""What a function in a worker process tells the server by while it runs."""
+
+
 @dataclass(frozen=True)
-class Tell:
-    """What a function in a worker process tells the server by while it runs.
+class Told:
+    """`Tell` of a local worker process.
 
     Attributes:
         call: The server's number for this call.

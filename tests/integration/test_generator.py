@@ -287,6 +287,27 @@ def test_a_killed_worker_is_replaced_and_its_work_repeated(generator, stub):
     assert_whole(stub, batch, 40)
 
 
+def test_a_batch_on_ray_loses_nothing_to_a_killed_worker(serve, monkeypatch):
+    pytest.importorskip("ray")
+    # Else Ray leaves a token in the home folder of whoever runs the tests.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    server = serve("generator", CANICOR_EXECUTOR="ray", CANICOR_WORKERS="2")
+    with server.channel() as channel:
+        stub = GeneratorServiceStub(channel)
+        batch = created(stub, batch_request(40))
+        wait_for_images(stub, batch, 1)
+        listing = subprocess.run(["pgrep", "-f", "ray::_Maker"], capture_output=True, text=True, check=True).stdout
+        os.kill(int(listing.split()[0]), signal.SIGKILL)
+        assert watched_to_the_end(stub, batch).state == pb.BATCH_STATE_SUCCEEDED
+        made = assert_whole(stub, batch, 40)
+        for index in (0, 39):
+            assert np.array_equal(pixels(read(made[index].url)), draw(7, index, width=SIDE, height=SIDE).pixels)
+        few = pb.GenerateRequest(portion=pb.Portion(count=1), seed=7, options=SMALL)
+        (answer,) = stub.Generate(few, timeout=SECONDS)
+        assert answer.image.sha256 == made[0].sha256
+    assert server.terminate() == 0
+
+
 def test_a_store_that_can_not_be_written_fails_the_batch_with_a_sentence(serve, tmp_path):
     (tmp_path / "file").touch()
     server = serve("generator", CANICOR_WORKERS="1", CANICOR_STORE_URL=(tmp_path / "file" / "store").as_uri())

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from canicor.errors import InvalidArgument, ResourceExhausted
-from services.generator.executor import LocalExecutor
+from services.generator.executors import LocalExecutor, named
 from services.generator.worker import Tell
 
 
@@ -66,3 +68,35 @@ async def test_an_error_ends_what_is_told(executor):
 
 def test_zero_workers_is_one_for_each_core():
     assert LocalExecutor(0).workers == os.cpu_count()
+
+
+async def test_ray_runs_tells_fails_and_replaces_as_local_processes_do(monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    # Else Ray leaves a token in the home folder of whoever runs the tests.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    executor = named("ray", 2, tmp_path.as_uri())
+    try:
+        assert executor.workers == 2
+        assert await executor.run(os.getpid) != os.getpid()
+        heard: tuple[list[int], list[int]] = ([], [])
+        calls = (executor.run_and_hear(one.append, count, 3 + index) for index, one in enumerate(heard))
+        assert await asyncio.gather(*calls) == [3, 4]
+        assert heard == ([0, 1, 2], [0, 1, 2, 3])
+        for call in (executor.run(refuse), executor.run_and_hear(lambda _: None, tell_and_refuse)):
+            with pytest.raises(InvalidArgument, match="No") as raised:
+                await call
+            assert (raised.value.reason, raised.value.field) == ("REFUSED", "a.b")
+        assert await executor.run(die_once, str(tmp_path / "died")) == 3
+        with pytest.raises(ResourceExhausted, match="died 5 times"):
+            await executor.run(os._exit, 1)
+        assert await executor.run(len, "abc") == 3
+    finally:
+        await executor.close()
+
+
+def die_once(file: str) -> int:
+    """Kills its process the first time, as a machine that is lost would."""
+    if not Path(file).exists():
+        Path(file).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 3

@@ -10,25 +10,20 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.queues import SimpleQueue
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate
 
 import structlog
 
 from canicor.errors import ResourceExhausted
 from services.generator import worker
-from services.generator.worker import END, Tell, telling
-
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
-
-# A worker's death takes the work of its whole pool with it, so the blameless need more tries than one.
-_TRIES = 5
+from services.generator.executors.executor import TRIES, Parameters, Result
+from services.generator.worker import END, Tell, Told, telling
 
 _log = structlog.get_logger("canicor.generator")
 
 
 class LocalExecutor:
-    """Worker processes; one that dies is replaced and its work repeated.
+    """Worker processes of this machine. See `Executor`.
 
     Args:
         workers: How many processes; 0 for one for each core.
@@ -41,39 +36,28 @@ class LocalExecutor:
         self._pool = self._new_pool()
 
     async def run(
-        self, function: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> _Result:
-        """Calls a function of a module in a worker process; it must bear being called again.
-
-        Raises:
-            ResourceExhausted: Workers died of it again and again.
-        """
-        for _ in range(_TRIES):
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """See `Executor`."""
+        for _ in range(TRIES):
             pool = self._pool
             try:
                 return await asyncio.wrap_future(pool.submit(function, *args, **kwargs))
             except BrokenProcessPool:
                 self._replace(pool)
         raise ResourceExhausted(
-            f"Worker processes died {_TRIES} times at this work: is there enough memory for this image size?",
+            f"Worker processes died {TRIES} times at this work: is there enough memory for this image size?",
             reason="WORKERS_DIED",
         )
 
     async def run_and_hear(
         self,
         listener: Callable[[Any], None],
-        function: Callable[Concatenate[Tell, _Parameters], _Result],
-        *args: _Parameters.args,
-        **kwargs: _Parameters.kwargs,
-    ) -> _Result:
-        """Calls a function as `run` does, and the listener, in this event loop, with what it tells meanwhile.
-
-        Args:
-            listener: Hears all of it before this returns.
-            function: Its first argument is what it tells by.
-            args: Its others.
-            kwargs: Its others.
-        """
+        function: Callable[Concatenate[Tell, Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """See `Executor`."""
         call, loop, ended = next(self._calls), asyncio.get_running_loop(), asyncio.Event()
 
         def hear(told: object) -> None:
@@ -81,7 +65,7 @@ class LocalExecutor:
 
         self._listeners[call] = hear
         try:
-            result = await self.run(partial(telling, Tell(call), function, *args, **kwargs))
+            result = await self.run(partial(telling, Told(call), function, *args, **kwargs))
             # It comes by another way than what was told before it.
             await ended.wait()
             return result
@@ -89,7 +73,7 @@ class LocalExecutor:
             del self._listeners[call]
 
     async def close(self) -> None:
-        """Lets the workers end what they are at, and ends them."""
+        """See `Executor`."""
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
