@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline
 from jinja2 import Environment, StrictUndefined
 
 from canicor.bundle import InputSpec
-from canicor.errors import InvalidArgument
+from canicor.errors import InvalidArgument, ResourceExhausted
 from canicor.manifest import Row, digest
 from canicor.model_input import ResizeRule
 from canicor.phantom.heart import HIGHEST_VHS, LOWEST_VHS
@@ -74,6 +74,7 @@ def dreambooth(
     Raises:
         CanicorError: Rows, images, weights or recipe are not fit for it, or nothing can be written.
     """
+    # A bad name or a store that does not answer shows now, not after the training.
     place.pipelines.versions(name)
     taught = [row for row in split(rows, recipe.seed) if row.split == "train"]
     asked = [_asked(row, recipe, captions) for row in taught]
@@ -106,14 +107,21 @@ def dreambooth(
         if not is_main():
             return ""
         card = _card(name, about, len(taught))
+        version = _push(name, pipeline, about, card, place.pipelines)
+        logged.result({}, {INFO_FILE: about.model_dump_json(indent=2), CARD_FILE: card})
+    checkpoint.remove()
+    return version
+
+
+def _push(name: str, pipeline: DiffusionPipeline, about: PipelineInfo, card: str, pipelines: Pipelines) -> str:
+    try:
         with tempfile.TemporaryDirectory() as folder:
             # Half the bytes, and no worse a picture.
             pipeline.to(torch.float16).save_pretrained(folder)
             (Path(folder) / CARD_FILE).write_text(card)
-            version = place.pipelines.push(name, Path(folder), about)
-        logged.result({}, {INFO_FILE: about.model_dump_json(indent=2), CARD_FILE: card})
-    checkpoint.remove()
-    return version
+            return pipelines.push(name, Path(folder), about)
+    except OSError as error:
+        raise ResourceExhausted(f"The pipeline can't be written: {error}.", reason="NO_SPACE") from error
 
 
 def read_captions(file: Path | None) -> dict[str, str]:
