@@ -25,6 +25,7 @@ from PIL import Image
 from real_thumbnails import FOLDER
 
 from canicor.phantom import draw
+from services.generator.curation.fidelity import kid
 
 SEED = 40
 QUALITY = 85
@@ -74,19 +75,6 @@ def feature_extractor() -> Callable[[Pictures], NDArray[np.float64]]:
         return np.stack(found)
 
     return features
-
-
-def kid(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Returns the unbiased estimate; it may fall a little below 0."""
-
-    def kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)
-
-    def within(x: NDArray[np.float64]) -> float:
-        values = kernel(x, x)
-        return float((values.sum() - np.trace(values)) / (len(x) * (len(x) - 1)))
-
-    return within(one) + within(other) - 2 * float(kernel(one, other).mean())
 
 
 def spectrum(picture: NDArray[np.uint8]) -> NDArray[np.float64]:

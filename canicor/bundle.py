@@ -68,6 +68,12 @@ deviations (Mahalanobis distance). `heat_map`: [N, rows, columns] from 0 to 1 ov
 where the key points are seen, or what spoke for the most probable class.
 """
 
+FEATURES = "features"
+"""An output float32 [N, D] that answers do without: what `distance` is the length of.
+
+Pictures that look alike have like ones, so that the generator knows a patient's radiograph again.
+"""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

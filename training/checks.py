@@ -3,22 +3,13 @@
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from canicor.errors import InvalidArgument
+from canicor.fingerprint import SAME_PICTURE, differing, fingerprint
 from canicor.manifest import Row
 from canicor.vhs import heart_size, measure
-
-_HASH_SIDE = 16
-_SAME_PICTURE = 32
-"""Bits of 256 in which the perceptual hashes of two files of one radiograph may differ.
-
-Files that were shrunk and compressed anew differed in 8 at most, with another gamma in 16; two dogs of 50 real
-thumbnails and of 300 phantoms in 70 at least.
-"""
 
 VHS_ROUNDING = 0.05 + 1e-6
 """A VHS that is written down is rounded to a tenth."""
@@ -57,17 +48,16 @@ def shared_pictures(rows: Sequence[Row], pictures: Iterable[NDArray[np.uint8]]) 
         rows: With their splits.
         pictures: Each row's, uint8 [height, width] of any size.
     """
-    hashes = np.array([imagehash.phash(Image.fromarray(one), _HASH_SIDE).hash.ravel() for one in pictures])
-    signs = np.where(hashes, np.float32(1.0), np.float32(-1.0))
+    prints = np.array([fingerprint(one) for one in pictures])
     splits = np.array([row.split for row in rows])
     problems = []
     for one, other in combinations(dict.fromkeys(splits.tolist()), 2):
         second = np.flatnonzero(splits == other)
         for number in np.flatnonzero(splits == one).tolist():
-            differing = 0.5 * (signs.shape[1] - signs[second] @ signs[number])
+            same = differing(prints[number], prints[second]) <= SAME_PICTURE
             problems += [
                 f"{rows[number].image_url} ({one}) shows what {rows[copy].image_url} ({other}) shows"
-                for copy in second[differing <= _SAME_PICTURE].tolist()
+                for copy in second[same].tolist()
             ]
     return problems
 

@@ -20,7 +20,7 @@ from training.evaluation import batch_size
 
 
 class FeatureDistance(nn.Module):
-    """Takes an encoder's maps and returns the distance [N] of each picture.
+    """Takes an encoder's maps and returns the distance of each picture, and its features.
 
     Args:
         mean: float64 [D], of the training images' features.
@@ -35,9 +35,14 @@ class FeatureDistance(nn.Module):
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
         self.register_buffer("whitening", torch.from_numpy(whitening.astype(np.float32)))
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Takes the maps [N, width, rows, columns] of some stages, or tokens [N, places, width]."""
-        return ((_pooled(maps) - self.mean) @ self.whitening).square().sum(-1).sqrt()
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Takes the maps [N, width, rows, columns] of some stages, or tokens [N, places, width].
+
+        Returns:
+            The distance [N], and what it is the length of: the whitened features [N, D].
+        """
+        features = (_pooled(maps) - self.mean) @ self.whitening
+        return features.square().sum(-1).sqrt(), features
 
     @classmethod
     def fit(cls, encoder: nn.Module, images: Images, strength: Strength, seed: int) -> Self:

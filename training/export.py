@@ -10,7 +10,7 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from torch import nn
 
-from canicor.bundle import DISTANCE, INPUT, OUTPUTS, BundleInfo, Metric, ModelKind, Predictions
+from canicor.bundle import DISTANCE, FEATURES, INPUT, OUTPUTS, BundleInfo, Metric, ModelKind, Predictions
 from canicor.errors import FailedPrecondition
 from canicor.vhs import BAND_NOTICE
 from training.calibration import REFUSED
@@ -57,18 +57,22 @@ def to_onnx(network: nn.Module, outputs: Sequence[str], height: int, width: int)
 def check_parity(model: bytes, served: Served, images: Images) -> float:
     """Returns the largest difference between the ONNX file's answers and the network's on these images.
 
-    Key points are counted in sides of the input, distances in the network's own.
+    Key points are counted in sides of the input, distances and features in the network's own distance.
 
     Raises:
-        FailedPrecondition: It is above `TOLERANCE` or, of distances, `DISTANCE_TOLERANCE`.
+        FailedPrecondition: It is above `TOLERANCE` or, of distances and features, `DISTANCE_TOLERANCE`.
     """
     exported = ask(model, served.outputs, images.pixels)
     own = predict(served, images.pixels)
     differences = {}
     for name, one, other in zip(served.outputs, exported, own, strict=True):
-        unit = {"key_points": min(images.pixels.shape[1:]), DISTANCE: np.abs(other)}.get(name, 1)
+        unit = {
+            "key_points": min(images.pixels.shape[1:]),
+            DISTANCE: np.abs(other),
+            FEATURES: np.linalg.norm(other, axis=-1, keepdims=True),
+        }.get(name, 1)
         differences[name] = float((np.abs(one - other) / unit).max())
-    limits = {DISTANCE: DISTANCE_TOLERANCE}
+    limits = {DISTANCE: DISTANCE_TOLERANCE, FEATURES: DISTANCE_TOLERANCE}
     # Written so that a NaN is refused too.
     beyond = [
         f"{name} by {one:.1e}" for name, one in differences.items() if not one <= limits.get(name, TOLERANCE)

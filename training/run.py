@@ -253,7 +253,7 @@ def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Pr
     dataset, plan = material.dataset, material.plan
     distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
-    points, peaks, distances, _ = evaluation.predict(served, dataset.validation.pixels)
+    points, peaks, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     vhs = dataset.validation.vhs_of(points)
     errors = vhs - [row.vhs for row in dataset.validation.rows]
     sigma = calibration.vhs_sigma(errors)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from canicor.bundle import DISTANCE, HEAT_MAP, OUTPUTS, ModelKind
+from canicor.bundle import DISTANCE, FEATURES, HEAT_MAP, OUTPUTS, ModelKind
 from training.distance import FeatureDistance
 from training.network import ClassNetwork, KeyPointNetwork, heat_maps
 
@@ -25,8 +25,8 @@ class Served(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Those of the kind, distance and heat map."""
-        return (*OUTPUTS[self.kind], DISTANCE, HEAT_MAP)
+        """Those of the kind, distance, features and heat map."""
+        return (*OUTPUTS[self.kind], DISTANCE, FEATURES, HEAT_MAP)
 
 
 class ServedKeyPoints(Served):
@@ -42,7 +42,7 @@ class ServedKeyPoints(Served):
         self.network = network
         self.distance = distance
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Takes [N, height, width] and returns `outputs`."""
         maps = self.network.encoder(torch.cat((images, images.flip(-1))))
         reading = self.network.read(maps)
@@ -51,8 +51,8 @@ class ServedKeyPoints(Served):
         mirrored_back = torch.stack((last_column - mirrored_points[..., 0], mirrored_points[..., 1]), dim=-1)
         heat, mirrored_heat = _halves(heat_maps(reading.logits))
         heat = 0.5 * (heat + mirrored_heat.flip(-1))
-        distance = _halves(self.distance(maps)).mean(0)
-        return 0.5 * (points + mirrored_back), heat.amax((-1, -2)), distance, heat.amax(1)
+        distance, features = (_halves(one).mean(0) for one in self.distance(maps))
+        return 0.5 * (points + mirrored_back), heat.amax((-1, -2)), distance, features, heat.amax(1)
 
 
 def _halves(outputs: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class ServedClasses(Served):
         logits = self.network.classes(maps)
         probabilities = (logits / self.temperature).softmax(-1)
         if not self.network.has_activation:
-            return probabilities, self.distance(maps)
+            return probabilities, *self.distance(maps)
         activation = self.network.activation(maps, logits.argmax(1)).relu()
         highest = activation.amax((-1, -2), keepdim=True)
-        return probabilities, self.distance(maps), activation / highest.clamp(min=1e-6)
+        return probabilities, *self.distance(maps), activation / highest.clamp(min=1e-6)

@@ -2,8 +2,9 @@
 
 import hashlib
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,10 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from canicor.errors import AlreadyExists, NotFound
 from canicor.generator.v1 import generator_pb2 as pb
+from services.generator.curation import Code, Conclusion, Examination, Finding, JudgedImage, Verdict, verdict
 from services.generator.plan import image_count, no_such_batch
 from services.generator.tables import BATCHES, IMAGES
 from services.generator.targets import target_from_json, target_json
 from services.generator.worker import ImageRecord, utc_now
+
+# The column of `BATCHES` that counts images of a verdict.
+_COUNTS = {kind: f"{kind.lower()}_count" for kind in Verdict}
 
 # Indices whose rows are looked up at once where a batch is taken up.
 _BLOCK = 1000
@@ -53,6 +58,10 @@ class Batch:
         create_time: UTC, without a time zone, as the next two.
         start_time: When work on it began.
         end_time: When it ended.
+        curation_model: NAME/VERSION of the model that reads its images; empty for none.
+        verdicts: Images by verdict; those that nothing was looked at of are in none.
+        report_key: Of its report in the object store; empty until it has ended well.
+        fidelity: As `Conclusion.fidelity`.
     """
 
     number: int
@@ -66,6 +75,10 @@ class Batch:
     create_time: datetime
     start_time: datetime | None
     end_time: datetime | None
+    curation_model: str
+    verdicts: dict[Verdict, int]
+    report_key: str
+    fidelity: dict[str, float]
 
     @property
     def ended(self) -> bool:
@@ -83,12 +96,15 @@ class Batches:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def create(self, received: pb.CreateBatchRequest, checked: pb.CreateBatchRequest) -> tuple[Batch, bool]:
+    async def create(
+        self, received: pb.CreateBatchRequest, checked: pb.CreateBatchRequest, curation_model: str
+    ) -> tuple[Batch, bool]:
         """Creates a batch, unless the same request did so before.
 
         Args:
             received: The request as it came, by which it is known again.
             checked: The same with defaults filled in, by which it is worked on.
+            curation_model: NAME/VERSION of the model that reads its images; empty for none.
 
         Returns:
             The batch, and whether it is new.
@@ -109,6 +125,7 @@ class Batches:
             "images_per_second": 0.0,
             "error": "",
             "create_time": utc_now(),
+            "curation_model": curation_model,
         }
         try:
             async with self._engine.begin() as connection:
@@ -150,30 +167,63 @@ class Batches:
         """Ends a batch, unless it has ended."""
         return await self._change(batch_id, state=state, end_time=utc_now(), error=error)
 
-    async def record(
-        self, batch_id: str, images: Sequence[ImageRecord], images_per_second: float
-    ) -> BatchState | None:
-        """Adds images to a batch, and ends it with the last.
+    async def record(self, batch_id: str, images: Sequence[ImageRecord], images_per_second: float) -> Batch | None:
+        """Adds images to a batch.
 
         Returns:
-            Where the batch stands now; None where it had ended and took no more.
+            The batch as it stands now; None where it had ended and took no more.
         """
         async with self._engine.begin() as connection:
-            query = select(BATCHES.c.state, BATCHES.c.completed_count, BATCHES.c.image_count)
-            batch = (await connection.execute(query.where(BATCHES.c.id == batch_id).with_for_update())).one()
-            if batch.state not in _UNENDED:
+            batch = await _batch(connection, batch_id, for_update=True)
+            if batch.ended:
                 return None
             await connection.execute(insert(IMAGES), [_row(batch_id, image) for image in images])
-            completed = batch.completed_count + len(images)
-            state = BatchState.SUCCEEDED if completed == batch.image_count else BatchState.RUNNING
             changes = {
-                "completed_count": completed,
+                "completed_count": batch.completed_count + len(images),
                 "images_per_second": images_per_second,
-                "state": state,
-                "end_time": utc_now() if state is BatchState.SUCCEEDED else None,
+                "state": BatchState.RUNNING,
             }
+            for kind in Verdict:
+                count = sum(image.verdict is kind for image in images)
+                changes[_COUNTS[kind]] = batch.verdicts[kind] + count
             await connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(changes))
-            return state
+            return await _batch(connection, batch_id)
+
+    async def judged(self, batch_id: str) -> list[JudgedImage]:
+        """Returns all images of a batch that were looked at, by index."""
+        columns = (IMAGES.c.index, IMAGES.c.key, IMAGES.c.fingerprint, IMAGES.c.findings)
+        query = select(*columns).where(IMAGES.c.batch_id == batch_id, IMAGES.c.verdict != "")
+        async with self._engine.begin() as connection:
+            rows = await connection.execute(query.order_by(IMAGES.c.index))
+            return [
+                JudgedImage(row["index"], row["key"], row["fingerprint"], _findings(row["findings"]))
+                for row in rows.mappings()
+            ]
+
+    async def conclude(self, batch_id: str, conclusion: Conclusion) -> Batch:
+        """Ends a batch well, with what is said of all of it, unless it has ended."""
+        async with self._engine.begin() as connection:
+            batch = await _batch(connection, batch_id, for_update=True)
+            if batch.ended:
+                return batch
+            verdicts = Counter(batch.verdicts)
+            for index, finding in conclusion.duplicates.items():
+                image = (IMAGES.c.batch_id == batch_id) & (IMAGES.c.index == index)
+                row = (await connection.execute(select(IMAGES.c.verdict, IMAGES.c.findings).where(image))).one()
+                found = (*_findings(row.findings), finding)
+                verdicts[Verdict(row.verdict)] -= 1
+                verdicts[verdict(found)] += 1
+                changes = {"verdict": verdict(found), "findings": [asdict(one) for one in found]}
+                await connection.execute(update(IMAGES).where(image).values(changes))
+            ended = {
+                "state": BatchState.SUCCEEDED,
+                "end_time": utc_now(),
+                "report_key": conclusion.report_key,
+                "fidelity": conclusion.fidelity,
+                **{_COUNTS[kind]: verdicts[kind] for kind in Verdict},
+            }
+            await connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(ended))
+            return await _batch(connection, batch_id)
 
     async def missing(self, batch: Batch, at_once: int) -> AsyncIterator[list[int]]:
         """Yields the indices that have no image yet, in order, at most so many at once."""
@@ -184,9 +234,20 @@ class Batches:
             for first in range(0, len(missing), at_once):
                 yield missing[first : first + at_once]
 
-    async def images(self, batch_id: str, limit: int, start: int = 0) -> list[ImageRecord]:
-        """Returns the images of a batch that are made, by index, from the index `start` on."""
+    async def images(
+        self, batch_id: str, limit: int, start: int = 0, verdicts: Sequence[Verdict | None] = ()
+    ) -> list[ImageRecord]:
+        """Returns the images of a batch that are made, by index.
+
+        Args:
+            batch_id: The batch's.
+            limit: How many at most.
+            start: The first index that may be among them.
+            verdicts: Only images of these, None for those that nothing was looked at of; all images for none.
+        """
         query = select(IMAGES).where(IMAGES.c.batch_id == batch_id, IMAGES.c.index >= start)
+        if verdicts:
+            query = query.where(IMAGES.c.verdict.in_([kind or "" for kind in verdicts]))
         async with self._engine.begin() as connection:
             rows = await connection.execute(query.order_by(IMAGES.c.index).limit(limit))
             return [_image(row) for row in rows.mappings()]
@@ -236,8 +297,9 @@ class Batches:
             return [_from_row(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def _batch(connection: AsyncConnection, batch_id: str) -> Batch:
-    row = (await connection.execute(select(BATCHES).where(BATCHES.c.id == batch_id))).mappings().one_or_none()
+async def _batch(connection: AsyncConnection, batch_id: str, *, for_update: bool = False) -> Batch:
+    query = select(BATCHES).where(BATCHES.c.id == batch_id)
+    row = (await connection.execute(query.with_for_update() if for_update else query)).mappings().one_or_none()
     if row is None:
         raise no_such_batch()
     return _from_row(row)
@@ -256,6 +318,10 @@ def _from_row(row: RowMapping) -> Batch:
         create_time=row["create_time"],
         start_time=row["start_time"],
         end_time=row["end_time"],
+        curation_model=row["curation_model"],
+        verdicts={kind: row[column] for kind, column in _COUNTS.items()},
+        report_key=row["report_key"],
+        fidelity=row["fidelity"] or {},
     )
 
 
@@ -272,6 +338,10 @@ def _row(batch_id: str, image: ImageRecord) -> dict[str, Any]:
         "model_digest": image.model_digest,
         "prompt": image.prompt,
         "create_time": image.create_time,
+        "verdict": image.verdict or "",
+        "scores": image.examination and image.examination.scores,
+        "findings": image.examination and [asdict(finding) for finding in image.examination.findings],
+        "fingerprint": image.examination.fingerprint if image.examination else "",
     }
 
 
@@ -286,6 +356,17 @@ def _image(row: RowMapping) -> ImageRecord:
         key_points=row["key_points"],
         model_digest=row["model_digest"],
         prompt=row["prompt"],
+        examination=_examination(row),
         seconds=0.0,
         create_time=row["create_time"],
     )
+
+
+def _examination(row: RowMapping) -> Examination | None:
+    if not row["verdict"]:
+        return None
+    return Examination(row["scores"], _findings(row["findings"]), row["fingerprint"])
+
+
+def _findings(stored: Sequence[dict[str, str]]) -> tuple[Finding, ...]:
+    return tuple(Finding(Code(one["code"]), one["message"]) for one in stored)

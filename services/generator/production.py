@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import structlog
 
@@ -13,10 +14,14 @@ from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator.batches import Batch, Batches, BatchState
 from services.generator.changes import Changes
+from services.generator.curation import Curation, conclude
 from services.generator.executors import Executor
-from services.generator.metrics import BATCHES, count_image
+from services.generator.metrics import BATCHES, count_image, count_verdicts
 from services.generator.targets import Targets
 from services.generator.worker import ImageRecord, Work, make_and_store
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 # Images in one piece of work: what a worker that dies takes with it, and what one transaction writes down.
 _PIECE = 8
@@ -55,6 +60,7 @@ class Production:
         executor: Where images are made.
         store_url: Where images are stored.
         pipelines: What batches may name.
+        curation: How images are judged; the model is each batch's own.
     """
 
     def __init__(
@@ -64,12 +70,14 @@ class Production:
         executor: Executor,
         store_url: str,
         pipelines: Pipelines,
+        curation: Curation,
     ) -> None:
         self._batches = batches
         self._changes = changes
         self._executor = executor
         self._store_url = store_url
         self._pipelines = pipelines
+        self._curation = curation
         self._jobs: dict[str, _Job] = {}
         self._more = asyncio.Event()
 
@@ -117,7 +125,7 @@ class Production:
             while True:
                 await free.acquire()
                 job, indices = await self._next_piece()
-                piece = group.create_task(self._make(job, indices))
+                piece = group.create_task(self._work(job, indices))
                 piece.add_done_callback(lambda _: free.release())
 
     def _take_up(self, batch: Batch) -> None:
@@ -126,6 +134,7 @@ class Production:
         self._more.set()
 
     async def _next_piece(self) -> tuple[_Job, list[int]]:
+        """Returns what to do next: images of a batch, or none where only its conclusion is missing."""
         while True:
             while self._jobs:
                 job = min(self._jobs.values(), key=lambda job: job.turn)
@@ -135,6 +144,8 @@ class Production:
                 if indices:
                     return job, indices
                 self._jobs.pop(job.batch.id, None)
+                if job.batch.completed_count == job.batch.image_count:
+                    return job, []
             self._more.clear()
             await self._more.wait()
 
@@ -144,31 +155,59 @@ class Production:
         self._changes.tell(job.batch.id)
         await self._count_batches()
 
-    async def _make(self, job: _Job, indices: list[int]) -> None:
-        batch_id, request = job.batch.id, job.batch.request
-        images = tuple((index, job.targets.of(index)) for index in indices)
-        work = Work(request.seed, images, request.options, self._pipelines)
-        try:
-            made = await self._executor.run(make_and_store, work, batch_id, self._store_url)
-        except CanicorError as error:
-            await self._end(batch_id, BatchState.FAILED, error.message)
-        except Exception:
-            _log.exception("images can't be made", batch=batch_id, indices=indices)
-            await self._end(batch_id, BatchState.FAILED, "The server failed to make images; its log says why.")
-        else:
-            await self._record(job, made)
+    async def _work(self, job: _Job, indices: list[int]) -> None:
+        """Makes some images, and after the last of a batch says what is to be said of it."""
+        if not indices or await self._make(job, indices):
+            await self._conclude(job)
 
-    async def _record(self, job: _Job, made: list[ImageRecord]) -> None:
+    async def _make(self, job: _Job, indices: list[int]) -> bool:
+        """Returns whether these were the last."""
+        batch, request = job.batch, job.batch.request
+        images = tuple((index, job.targets.of(index)) for index in indices)
+        work = Work(request.seed, images, request.options, self._pipelines, self._curation_of(batch))
+        made = await self._run(batch, make_and_store, work, batch.id, self._store_url)
+        if made is None:
+            return False
         job.made += len(made)
-        state = await self._batches.record(job.batch.id, made, job.rate())
-        if state is None:
+        now = await self._batches.record(batch.id, made, job.rate())
+        if now is None:
             await asyncio.to_thread(_discard, self._store_url, made)
-            return
-        self._changes.tell(job.batch.id)
+            return False
+        self._changes.tell(batch.id)
         for image in made:
-            count_image(job.batch.request.options.backend, image.seconds)
-        if state is BatchState.SUCCEEDED:
-            await self._count_batches()
+            count_image(request.options.backend, image.seconds)
+        return now.completed_count == now.image_count
+
+    async def _conclude(self, job: _Job) -> None:
+        batch = job.batch
+        images = await self._batches.judged(batch.id)
+        curation, key = self._curation_of(batch), f"generated/{batch.id}/report.html"
+        conclusion = await self._run(batch, conclude, _facts(batch), images, curation, key)
+        if conclusion is None:
+            return
+        count_verdicts((await self._batches.conclude(batch.id, conclusion)).verdicts)
+        self._changes.tell(batch.id)
+        await self._count_batches()
+
+    async def _run(
+        self,
+        batch: Batch,
+        function: Callable[_Parameters, _Result],
+        *args: _Parameters.args,
+        **kwargs: _Parameters.kwargs,
+    ) -> _Result | None:
+        """Calls a function in a worker; where that can't be done, the batch fails and nothing is returned."""
+        try:
+            return await self._executor.run(function, *args, **kwargs)
+        except CanicorError as error:
+            await self._end(batch.id, BatchState.FAILED, error.message)
+        except Exception:
+            _log.exception("a batch can't be made", batch=batch.id)
+            await self._end(batch.id, BatchState.FAILED, "The server failed to make images; its log says why.")
+        return None
+
+    def _curation_of(self, batch: Batch) -> Curation:
+        return self._curation.with_model(batch.curation_model)
 
     async def _end(self, batch_id: str, state: BatchState, error: str = "") -> Batch:
         batch = await self._batches.end(batch_id, state, error)
@@ -180,6 +219,22 @@ class Production:
     async def _count_batches(self) -> None:
         for state, count in (await self._batches.count_by_state()).items():
             BATCHES.labels(state.lower()).set(count)
+
+
+def _facts(batch: Batch) -> dict[str, str]:
+    """What the report says of a batch at its head."""
+    options = batch.request.options
+    facts = {
+        "batch": batch.id,
+        "name": batch.request.display_name,
+        "images": str(batch.image_count),
+        "seed": str(batch.request.seed),
+        "backend": options.backend,
+        "model": options.model,
+        "prompt": options.prompt,
+        "read by": batch.curation_model,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _discard(store_url: str, images: list[ImageRecord]) -> None:

@@ -14,14 +14,16 @@ from canicor.generator.v1.generator_pb2_grpc import (
     GeneratorServiceServicer,
     add_GeneratorServiceServicer_to_server,
 )
+from canicor.model_repository import ModelRepository
 from canicor.pipeline_repository import Pipelines
 from canicor.store import Store, read_checked
 from services.generator import executors
 from services.generator.backends import Preview
 from services.generator.batches import Batches
 from services.generator.changes import Changes
+from services.generator.curation import Curation, CurationSettings, reading_model
 from services.generator.executors import Executor
-from services.generator.messages import batch_message, image_message, preview_message
+from services.generator.messages import batch_message, image_message, preview_message, verdict_from
 from services.generator.metrics import count_image
 from services.generator.plan import checked_batch, checked_batch_id, checked_few
 from services.generator.production import Production
@@ -93,7 +95,20 @@ class GeneratorService(GeneratorServiceServicer):
                 self._settings.executor, self._settings.workers, self._settings.image_store
             )
             self._production = Production(
-                self._batches, self._changes, self._executor, self._settings.image_store, self._pipelines
+                self._batches,
+                self._changes,
+                self._executor,
+                self._settings.image_store,
+                self._pipelines,
+                Curation(
+                    settings=CurationSettings(
+                        **self._settings.model_dump(include=set(CurationSettings.model_fields))
+                    ),
+                    model="",
+                    models=self._settings.models,
+                    shipped_model=self._settings.shipped_model,
+                    store_url=self._settings.image_store,
+                ),
             )
             try:
                 async with self._production.running():
@@ -110,21 +125,22 @@ class GeneratorService(GeneratorServiceServicer):
         """Writes a batch down and starts work on it."""
         settings = self._settings
         checked = await asyncio.to_thread(checked_batch, request, settings.generator_backend, self._pipelines)
-        batch, is_new = await self._batches.create(request, checked)
+        model = await asyncio.to_thread(reading_model, settings.curation_model, ModelRepository.of(settings))
+        batch, is_new = await self._batches.create(request, checked, model)
         if is_new:
             await self._production.add(batch)
-        return pb.CreateBatchResponse(batch=batch_message(batch))
+        return pb.CreateBatchResponse(batch=batch_message(batch, self._store))
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: _Context) -> pb.GetBatchResponse:
         """Reads one batch."""
         batch = await self._batches.get(checked_batch_id(request.batch_id))
-        return pb.GetBatchResponse(batch=batch_message(batch))
+        return pb.GetBatchResponse(batch=batch_message(batch, self._store))
 
     async def ListBatches(self, request: pb.ListBatchesRequest, context: _Context) -> pb.ListBatchesResponse:
         """Reads a page of batches; its token is the number of the last."""
         limit = page_limit(request.page_size)
         batches = await self._batches.newest(limit + 1, page_start(request.page_token))
-        answer = pb.ListBatchesResponse(batches=map(batch_message, batches[:limit]))
+        answer = pb.ListBatchesResponse(batches=[batch_message(batch, self._store) for batch in batches[:limit]])
         if len(batches) > limit:
             answer.next_page_token = page_token(batches[limit - 1].number)
         return answer
@@ -137,7 +153,7 @@ class GeneratorService(GeneratorServiceServicer):
         while True:
             change = self._changes.next(batch_id)
             batch = await self._batches.get(batch_id)
-            yield pb.WatchBatchResponse(batch=batch_message(batch))
+            yield pb.WatchBatchResponse(batch=batch_message(batch, self._store))
             if batch.ended:
                 return
             if not self._draining:
@@ -149,13 +165,14 @@ class GeneratorService(GeneratorServiceServicer):
     async def CancelBatch(self, request: pb.CancelBatchRequest, context: _Context) -> pb.CancelBatchResponse:
         """Ends a batch that has not ended."""
         batch = await self._production.cancel(checked_batch_id(request.batch_id))
-        return pb.CancelBatchResponse(batch=batch_message(batch))
+        return pb.CancelBatchResponse(batch=batch_message(batch, self._store))
 
     async def ListImages(self, request: pb.ListImagesRequest, context: _Context) -> pb.ListImagesResponse:
         """Reads a page of images; its token is the index of the next."""
         limit, start = page_limit(request.page_size), page_start(request.page_token)
         batch = await self._batches.get(checked_batch_id(request.batch_id))
-        images = await self._batches.images(batch.id, limit + 1, start)
+        verdicts = [verdict_from(verdict) for verdict in request.verdicts]
+        images = await self._batches.images(batch.id, limit + 1, start, verdicts)
         answer = pb.ListImagesResponse(
             images=[self._stored_image(batch.id, batch.request.options.backend, image) for image in images[:limit]]
         )

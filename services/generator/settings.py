@@ -4,11 +4,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from services.generator.curation.settings import CurationSettings
 from services.runtime.settings import ServerSettings
 
 
-class GeneratorSettings(ServerSettings):
-    """Where the generator listens, what it generates with, and where it keeps its batches."""
+class GeneratorSettings(ServerSettings, CurationSettings):
+    """Where the generator listens, what it generates with, where it keeps its batches, and how it judges them."""
 
     service: ClassVar[str] = "generator"
 

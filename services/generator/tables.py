@@ -33,6 +33,12 @@ BATCHES = Table(
     Column("create_time", DateTime, nullable=False),
     Column("start_time", DateTime),
     Column("end_time", DateTime),
+    Column("curation_model", String(128), nullable=False, server_default=""),
+    Column("accepted_count", Integer, nullable=False, server_default="0"),
+    Column("doubtful_count", Integer, nullable=False, server_default="0"),
+    Column("rejected_count", Integer, nullable=False, server_default="0"),
+    Column("report_key", Text, nullable=False, server_default=""),
+    Column("fidelity", JSON(none_as_null=True)),
     Index("generator_batches_state", "state"),
 )
 """A row a batch. `request` is the CreateBatchRequest in protobuf's JSON with defaults filled in; `request_sha256`
@@ -52,5 +58,9 @@ IMAGES = Table(
     Column("model_digest", String(64), nullable=False, server_default=""),
     Column("prompt", Text, nullable=False, server_default=""),
     Column("create_time", DateTime, nullable=False),
+    Column("verdict", String(16), nullable=False, server_default=""),
+    Column("scores", JSON(none_as_null=True)),
+    Column("findings", JSON(none_as_null=True)),
+    Column("fingerprint", String(64), nullable=False, server_default=""),
 )
 """A row an image that is made and stored; `target` as `services.generator.targets.target_json` gives it."""

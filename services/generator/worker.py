@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from multiprocessing.queues import SimpleQueue
@@ -21,6 +21,7 @@ from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator import backends
 from services.generator.backends import MadeImage, Preview
+from services.generator.curation import Curation, Examination, Verdict, curator, verdict
 from services.generator.targets import Target, target_json
 
 _Parameters = ParamSpec("_Parameters")
@@ -39,12 +40,14 @@ class Work:
         images: Index and target of each.
         options: Checked ones.
         pipelines: What they name one of.
+        curation: How they are judged; None for not at all.
     """
 
     seed: int
     images: tuple[tuple[int, Target], ...]
     options: pb.GenerationOptions
     pipelines: Pipelines
+    curation: Curation | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class ImageRecord:
         key_points: Six pairs of x and y, A to F, in pixels of this image, where they are known.
         model_digest: Of the model that made it; empty where there is none.
         prompt: As it was used; empty where there is none.
+        examination: What was seen of it; None where nothing was looked at.
         seconds: That it took to make.
         create_time: When it was made and stored; UTC, without a time zone.
     """
@@ -74,8 +78,14 @@ class ImageRecord:
     key_points: list[list[float]] | None
     model_digest: str
     prompt: str
+    examination: Examination | None
     seconds: float
     create_time: datetime
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What becomes of it; None where nothing was looked at."""
+        return verdict(self.examination.findings) if self.examination else None
 
 
 # Of this worker process: where it tells the server what happens within a call.
@@ -165,6 +175,7 @@ def _make(
 ) -> Iterator[tuple[ImageRecord, MadeImage]]:
     backend = backends.named(work.options.backend, work.pipelines)
     images = backend.make(work.seed, work.images, work.options, preview)
+    judge = curator(work.curation) if work.curation else None
     started = time.perf_counter()
     for (index, target), made in zip(work.images, images, strict=True):
         record = ImageRecord(
@@ -177,6 +188,7 @@ def _make(
             key_points=made.key_points.xy.tolist() if made.key_points else None,
             model_digest=made.model_digest,
             prompt=made.prompt,
+            examination=judge.examine(made.png) if judge else None,
             seconds=time.perf_counter() - started,
             create_time=utc_now(),
         )
@@ -200,6 +212,9 @@ def _description(work: Work, record: ImageRecord, made: MadeImage) -> bytes:
         "model_digest": record.model_digest,
         "prompt": record.prompt,
         "parameters": made.parameters,
+        "verdict": record.verdict,
+        "scores": record.examination.scores if record.examination else {},
+        "findings": [asdict(finding) for finding in record.examination.findings] if record.examination else [],
     }
     return json.dumps(description, indent=1).encode()
 

@@ -19,6 +19,9 @@ from services.labeling.tables import Image
 
 _PAGE = 1000
 
+# Those made before there was curation too.
+_ACCEPTED = (generator.VERDICT_UNSPECIFIED, generator.VERDICT_ACCEPTED)
+
 
 class Generator:
     """The generator, as this service calls it.
@@ -36,8 +39,15 @@ class Generator:
         """Closes the connection."""
         await self._channel.close(None)
 
-    async def pages(self, project: str, batch_id: str) -> AsyncGenerator[list[Image], None]:
-        """Yields the images of a batch that are made so far, page by page, by index.
+    async def pages(
+        self, project: str, batch_id: str, *, with_doubtful: bool
+    ) -> AsyncGenerator[list[Image], None]:
+        """Yields the images of a batch that are made so far and that its curation accepts, page by page, by index.
+
+        Args:
+            project: What they are images of.
+            batch_id: The batch's.
+            with_doubtful: Yield the doubtful ones too.
 
         Raises:
             NotFound: The generator has no such batch.
@@ -50,7 +60,12 @@ class Generator:
                 seed = (await self._stub.GetBatch(asked, timeout=DEFAULT_DEADLINE)).batch.seed
                 token, more = "", True
                 while more:
-                    request = generator.ListImagesRequest(batch_id=batch_id, page_size=_PAGE, page_token=token)
+                    request = generator.ListImagesRequest(
+                        batch_id=batch_id,
+                        page_size=_PAGE,
+                        page_token=token,
+                        verdicts=[*_ACCEPTED, *([generator.VERDICT_DOUBTFUL] if with_doubtful else [])],
+                    )
                     page = await self._stub.ListImages(request, timeout=DEFAULT_DEADLINE)
                     yield [_image(project, seed, image) for image in page.images]
                     token = page.next_page_token

@@ -107,7 +107,8 @@ class LabelingService(LabelingServiceServicer):
         """Adds the images of a generator's batch; each page is kept even where a later one fails."""
         project = checks.project(request.project)
         answer = pb.ImportBatchResponse()
-        async with aclosing(self._generator.pages(project, request.batch_id)) as pages:
+        found = self._generator.pages(project, request.batch_id, with_doubtful=request.with_doubtful)
+        async with aclosing(found) as pages:
             async for rows in pages:
                 added = await self._committed(partial(images.add, project=project, images=rows))
                 answer.added_count += added.new

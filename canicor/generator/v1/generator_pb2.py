@@ -27,17 +27,21 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$canicor/generator/v1/generator.proto\x12\x14\x63\x61nicor.generator.v1\x1a(canicor/measurement/v1/measurement.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n\x07Portion\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x37\n\nheart_size\x18\x02 \x01(\x0e\x32!.canicor.measurement.v1.HeartSizeH\x00\x12\x35\n\tvhs_range\x18\x03 \x01(\x0b\x32 .canicor.measurement.v1.VhsRangeH\x00\x42\x08\n\x06target\"\xb2\x01\n\x11GenerationOptions\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x06 \x01(\t\x12\x35\n\x07sampler\x18\x07 \x01(\x0b\x32$.canicor.generator.v1.SamplerOptions\"q\n\x0eSamplerOptions\x12\x11\n\tscheduler\x18\x01 \x01(\t\x12\x12\n\x05steps\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_stepsB\x11\n\x0f_guidance_scale\"\xc9\x01\n\x12\x43reateBatchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x08portions\x18\x02 \x03(\x0b\x32\x1d.canicor.generator.v1.Portion\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x38\n\x07options\x18\x04 \x01(\x0b\x32\'.canicor.generator.v1.GenerationOptions\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x05\"A\n\x13\x43reateBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\"\x8e\x04\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x08portions\x18\x04 \x03(\x0b\x32\x1d.canicor.generator.v1.Portion\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x38\n\x07options\x18\x06 \x01(\x0b\x32\'.canicor.generator.v1.GenerationOptions\x12/\n\x05state\x18\x07 \x01(\x0e\x32 .canicor.generator.v1.BatchState\x12\x13\n\x0bimage_count\x18\x08 \x01(\x03\x12\x17\n\x0f\x63ompleted_count\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11images_per_second\x18\r \x01(\x01\x12,\n\tremaining\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65rror\x18\x0f \x01(\t\x12\x10\n\x08priority\x18\x10 \x01(\x05\"#\n\x0fGetBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\">\n\x10GetBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\";\n\x12ListBatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x13ListBatchesResponse\x12,\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1b.canicor.generator.v1.Batch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x11WatchBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"@\n\x12WatchBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\"&\n\x12\x43\x61ncelBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"A\n\x13\x43\x61ncelBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\"L\n\x11ListImagesRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x12ListImagesResponse\x12+\n\x06images\x18\x01 \x03(\x0b\x32\x1b.canicor.generator.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x0fGetImageRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\"O\n\x10GetImageResponse\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Image\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xe5\x03\n\x05Image\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0e\n\x06height\x18\x06 \x01(\x05\x12\x37\n\nheart_size\x18\x07 \x01(\x0e\x32!.canicor.measurement.v1.HeartSizeH\x00\x12\x35\n\tvhs_range\x18\x08 \x01(\x0b\x32 .canicor.measurement.v1.VhsRangeH\x00\x12\x35\n\nkey_points\x18\t \x01(\x0b\x32!.canicor.measurement.v1.KeyPoints\x12\x0f\n\x07\x62\x61\x63kend\x18\n \x01(\t\x12\x14\n\x0cmodel_digest\x18\x0b \x01(\t\x12\x0e\n\x06prompt\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x06scores\x18\x0e \x03(\x0b\x32\'.canicor.generator.v1.Image.ScoresEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06target\"\x89\x01\n\x0fGenerateRequest\x12.\n\x07portion\x18\x01 \x01(\x0b\x32\x1d.canicor.generator.v1.Portion\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x38\n\x07options\x18\x03 \x01(\x0b\x32\'.canicor.generator.v1.GenerationOptions\"a\n\x10GenerateResponse\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Image\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x10\n\x08progress\x18\x03 \x01(\x01*\xa8\x01\n\nBatchState\x12\x1b\n\x17\x42\x41TCH_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42\x41TCH_STATE_QUEUED\x10\x01\x12\x17\n\x13\x42\x41TCH_STATE_RUNNING\x10\x02\x12\x19\n\x15\x42\x41TCH_STATE_SUCCEEDED\x10\x03\x12\x16\n\x12\x42\x41TCH_STATE_FAILED\x10\x04\x12\x19\n\x15\x42\x41TCH_STATE_CANCELLED\x10\x05\x32\x95\x06\n\x10GeneratorService\x12\x62\n\x0b\x43reateBatch\x12(.canicor.generator.v1.CreateBatchRequest\x1a).canicor.generator.v1.CreateBatchResponse\x12Y\n\x08GetBatch\x12%.canicor.generator.v1.GetBatchRequest\x1a&.canicor.generator.v1.GetBatchResponse\x12\x62\n\x0bListBatches\x12(.canicor.generator.v1.ListBatchesRequest\x1a).canicor.generator.v1.ListBatchesResponse\x12\x61\n\nWatchBatch\x12\'.canicor.generator.v1.WatchBatchRequest\x1a(.canicor.generator.v1.WatchBatchResponse0\x01\x12\x62\n\x0b\x43\x61ncelBatch\x12(.canicor.generator.v1.CancelBatchRequest\x1a).canicor.generator.v1.CancelBatchResponse\x12_\n\nListImages\x12\'.canicor.generator.v1.ListImagesRequest\x1a(.canicor.generator.v1.ListImagesResponse\x12Y\n\x08GetImage\x12%.canicor.generator.v1.GetImageRequest\x1a&.canicor.generator.v1.GetImageResponse\x12[\n\x08Generate\x12%.canicor.generator.v1.GenerateRequest\x1a&.canicor.generator.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$canicor/generator/v1/generator.proto\x12\x14\x63\x61nicor.generator.v1\x1a(canicor/measurement/v1/measurement.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n\x07Portion\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x37\n\nheart_size\x18\x02 \x01(\x0e\x32!.canicor.measurement.v1.HeartSizeH\x00\x12\x35\n\tvhs_range\x18\x03 \x01(\x0b\x32 .canicor.measurement.v1.VhsRangeH\x00\x42\x08\n\x06target\"\xb2\x01\n\x11GenerationOptions\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x06 \x01(\t\x12\x35\n\x07sampler\x18\x07 \x01(\x0b\x32$.canicor.generator.v1.SamplerOptions\"q\n\x0eSamplerOptions\x12\x11\n\tscheduler\x18\x01 \x01(\t\x12\x12\n\x05steps\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_stepsB\x11\n\x0f_guidance_scale\"\xc9\x01\n\x12\x43reateBatchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x08portions\x18\x02 \x03(\x0b\x32\x1d.canicor.generator.v1.Portion\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x38\n\x07options\x18\x04 \x01(\x0b\x32\'.canicor.generator.v1.GenerationOptions\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x05\"A\n\x13\x43reateBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\"\xc0\x04\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x08portions\x18\x04 \x03(\x0b\x32\x1d.canicor.generator.v1.Portion\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x38\n\x07options\x18\x06 \x01(\x0b\x32\'.canicor.generator.v1.GenerationOptions\x12/\n\x05state\x18\x07 \x01(\x0e\x32 .canicor.generator.v1.BatchState\x12\x13\n\x0bimage_count\x18\x08 \x01(\x03\x12\x17\n\x0f\x63ompleted_count\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11images_per_second\x18\r \x01(\x01\x12,\n\tremaining\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65rror\x18\x0f \x01(\t\x12\x10\n\x08priority\x18\x10 \x01(\x05\x12\x30\n\x08\x63uration\x18\x11 \x01(\x0b\x32\x1e.canicor.generator.v1.Curation\"\xe6\x01\n\x08\x43uration\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\x03\x12\x16\n\x0e\x64oubtful_count\x18\x03 \x01(\x03\x12\x16\n\x0erejected_count\x18\x04 \x01(\x03\x12\x12\n\nreport_url\x18\x05 \x01(\t\x12>\n\x08\x66idelity\x18\x06 \x03(\x0b\x32,.canicor.generator.v1.Curation.FidelityEntry\x1a/\n\rFidelityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"(\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"#\n\x0fGetBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\">\n\x10GetBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\";\n\x12ListBatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x13ListBatchesResponse\x12,\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1b.canicor.generator.v1.Batch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x11WatchBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"@\n\x12WatchBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\"&\n\x12\x43\x61ncelBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"A\n\x13\x43\x61ncelBatchResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Batch\"}\n\x11ListImagesRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12/\n\x08verdicts\x18\x04 \x03(\x0e\x32\x1d.canicor.generator.v1.Verdict\"Z\n\x12ListImagesResponse\x12+\n\x06images\x18\x01 \x03(\x0b\x32\x1b.canicor.generator.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x0fGetImageRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\"O\n\x10GetImageResponse\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Image\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xc6\x04\n\x05Image\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0e\n\x06height\x18\x06 \x01(\x05\x12\x37\n\nheart_size\x18\x07 \x01(\x0e\x32!.canicor.measurement.v1.HeartSizeH\x00\x12\x35\n\tvhs_range\x18\x08 \x01(\x0b\x32 .canicor.measurement.v1.VhsRangeH\x00\x12\x35\n\nkey_points\x18\t \x01(\x0b\x32!.canicor.measurement.v1.KeyPoints\x12\x0f\n\x07\x62\x61\x63kend\x18\n \x01(\t\x12\x14\n\x0cmodel_digest\x18\x0b \x01(\t\x12\x0e\n\x06prompt\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x06scores\x18\x0e \x03(\x0b\x32\'.canicor.generator.v1.Image.ScoresEntry\x12.\n\x07verdict\x18\x0f \x01(\x0e\x32\x1d.canicor.generator.v1.Verdict\x12/\n\x08\x66indings\x18\x10 \x03(\x0b\x32\x1d.canicor.generator.v1.Finding\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06target\"\x89\x01\n\x0fGenerateRequest\x12.\n\x07portion\x18\x01 \x01(\x0b\x32\x1d.canicor.generator.v1.Portion\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x38\n\x07options\x18\x03 \x01(\x0b\x32\'.canicor.generator.v1.GenerationOptions\"a\n\x10GenerateResponse\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.canicor.generator.v1.Image\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x10\n\x08progress\x18\x03 \x01(\x01*d\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_ACCEPTED\x10\x01\x12\x14\n\x10VERDICT_DOUBTFUL\x10\x02\x12\x14\n\x10VERDICT_REJECTED\x10\x03*\xa8\x01\n\nBatchState\x12\x1b\n\x17\x42\x41TCH_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42\x41TCH_STATE_QUEUED\x10\x01\x12\x17\n\x13\x42\x41TCH_STATE_RUNNING\x10\x02\x12\x19\n\x15\x42\x41TCH_STATE_SUCCEEDED\x10\x03\x12\x16\n\x12\x42\x41TCH_STATE_FAILED\x10\x04\x12\x19\n\x15\x42\x41TCH_STATE_CANCELLED\x10\x05\x32\x95\x06\n\x10GeneratorService\x12\x62\n\x0b\x43reateBatch\x12(.canicor.generator.v1.CreateBatchRequest\x1a).canicor.generator.v1.CreateBatchResponse\x12Y\n\x08GetBatch\x12%.canicor.generator.v1.GetBatchRequest\x1a&.canicor.generator.v1.GetBatchResponse\x12\x62\n\x0bListBatches\x12(.canicor.generator.v1.ListBatchesRequest\x1a).canicor.generator.v1.ListBatchesResponse\x12\x61\n\nWatchBatch\x12\'.canicor.generator.v1.WatchBatchRequest\x1a(.canicor.generator.v1.WatchBatchResponse0\x01\x12\x62\n\x0b\x43\x61ncelBatch\x12(.canicor.generator.v1.CancelBatchRequest\x1a).canicor.generator.v1.CancelBatchResponse\x12_\n\nListImages\x12\'.canicor.generator.v1.ListImagesRequest\x1a(.canicor.generator.v1.ListImagesResponse\x12Y\n\x08GetImage\x12%.canicor.generator.v1.GetImageRequest\x1a&.canicor.generator.v1.GetImageResponse\x12[\n\x08Generate\x12%.canicor.generator.v1.GenerateRequest\x1a&.canicor.generator.v1.GenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'canicor.generator.v1.generator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CURATION_FIDELITYENTRY']._loaded_options = None
+  _globals['_CURATION_FIDELITYENTRY']._serialized_options = b'8\001'
   _globals['_IMAGE_SCORESENTRY']._loaded_options = None
   _globals['_IMAGE_SCORESENTRY']._serialized_options = b'8\001'
-  _globals['_BATCHSTATE']._serialized_start=2913
-  _globals['_BATCHSTATE']._serialized_end=3081
+  _globals['_VERDICT']._serialized_start=3383
+  _globals['_VERDICT']._serialized_end=3483
+  _globals['_BATCHSTATE']._serialized_start=3486
+  _globals['_BATCHSTATE']._serialized_end=3654
   _globals['_PORTION']._serialized_start=170
   _globals['_PORTION']._serialized_end=316
   _globals['_GENERATIONOPTIONS']._serialized_start=319
@@ -49,39 +53,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEBATCHRESPONSE']._serialized_start=818
   _globals['_CREATEBATCHRESPONSE']._serialized_end=883
   _globals['_BATCH']._serialized_start=886
-  _globals['_BATCH']._serialized_end=1412
-  _globals['_GETBATCHREQUEST']._serialized_start=1414
-  _globals['_GETBATCHREQUEST']._serialized_end=1449
-  _globals['_GETBATCHRESPONSE']._serialized_start=1451
-  _globals['_GETBATCHRESPONSE']._serialized_end=1513
-  _globals['_LISTBATCHESREQUEST']._serialized_start=1515
-  _globals['_LISTBATCHESREQUEST']._serialized_end=1574
-  _globals['_LISTBATCHESRESPONSE']._serialized_start=1576
-  _globals['_LISTBATCHESRESPONSE']._serialized_end=1668
-  _globals['_WATCHBATCHREQUEST']._serialized_start=1670
-  _globals['_WATCHBATCHREQUEST']._serialized_end=1707
-  _globals['_WATCHBATCHRESPONSE']._serialized_start=1709
-  _globals['_WATCHBATCHRESPONSE']._serialized_end=1773
-  _globals['_CANCELBATCHREQUEST']._serialized_start=1775
-  _globals['_CANCELBATCHREQUEST']._serialized_end=1813
-  _globals['_CANCELBATCHRESPONSE']._serialized_start=1815
-  _globals['_CANCELBATCHRESPONSE']._serialized_end=1880
-  _globals['_LISTIMAGESREQUEST']._serialized_start=1882
-  _globals['_LISTIMAGESREQUEST']._serialized_end=1958
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=1960
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=2050
-  _globals['_GETIMAGEREQUEST']._serialized_start=2052
-  _globals['_GETIMAGEREQUEST']._serialized_end=2102
-  _globals['_GETIMAGERESPONSE']._serialized_start=2104
-  _globals['_GETIMAGERESPONSE']._serialized_end=2183
-  _globals['_IMAGE']._serialized_start=2186
-  _globals['_IMAGE']._serialized_end=2671
-  _globals['_IMAGE_SCORESENTRY']._serialized_start=2616
-  _globals['_IMAGE_SCORESENTRY']._serialized_end=2661
-  _globals['_GENERATEREQUEST']._serialized_start=2674
-  _globals['_GENERATEREQUEST']._serialized_end=2811
-  _globals['_GENERATERESPONSE']._serialized_start=2813
-  _globals['_GENERATERESPONSE']._serialized_end=2910
-  _globals['_GENERATORSERVICE']._serialized_start=3084
-  _globals['_GENERATORSERVICE']._serialized_end=3873
+  _globals['_BATCH']._serialized_end=1462
+  _globals['_CURATION']._serialized_start=1465
+  _globals['_CURATION']._serialized_end=1695
+  _globals['_CURATION_FIDELITYENTRY']._serialized_start=1648
+  _globals['_CURATION_FIDELITYENTRY']._serialized_end=1695
+  _globals['_FINDING']._serialized_start=1697
+  _globals['_FINDING']._serialized_end=1737
+  _globals['_GETBATCHREQUEST']._serialized_start=1739
+  _globals['_GETBATCHREQUEST']._serialized_end=1774
+  _globals['_GETBATCHRESPONSE']._serialized_start=1776
+  _globals['_GETBATCHRESPONSE']._serialized_end=1838
+  _globals['_LISTBATCHESREQUEST']._serialized_start=1840
+  _globals['_LISTBATCHESREQUEST']._serialized_end=1899
+  _globals['_LISTBATCHESRESPONSE']._serialized_start=1901
+  _globals['_LISTBATCHESRESPONSE']._serialized_end=1993
+  _globals['_WATCHBATCHREQUEST']._serialized_start=1995
+  _globals['_WATCHBATCHREQUEST']._serialized_end=2032
+  _globals['_WATCHBATCHRESPONSE']._serialized_start=2034
+  _globals['_WATCHBATCHRESPONSE']._serialized_end=2098
+  _globals['_CANCELBATCHREQUEST']._serialized_start=2100
+  _globals['_CANCELBATCHREQUEST']._serialized_end=2138
+  _globals['_CANCELBATCHRESPONSE']._serialized_start=2140
+  _globals['_CANCELBATCHRESPONSE']._serialized_end=2205
+  _globals['_LISTIMAGESREQUEST']._serialized_start=2207
+  _globals['_LISTIMAGESREQUEST']._serialized_end=2332
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=2334
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=2424
+  _globals['_GETIMAGEREQUEST']._serialized_start=2426
+  _globals['_GETIMAGEREQUEST']._serialized_end=2476
+  _globals['_GETIMAGERESPONSE']._serialized_start=2478
+  _globals['_GETIMAGERESPONSE']._serialized_end=2557
+  _globals['_IMAGE']._serialized_start=2560
+  _globals['_IMAGE']._serialized_end=3142
+  _globals['_IMAGE_SCORESENTRY']._serialized_start=3087
+  _globals['_IMAGE_SCORESENTRY']._serialized_end=3132
+  _globals['_GENERATEREQUEST']._serialized_start=3145
+  _globals['_GENERATEREQUEST']._serialized_end=3282
+  _globals['_GENERATERESPONSE']._serialized_start=3284
+  _globals['_GENERATERESPONSE']._serialized_end=3381
+  _globals['_GENERATORSERVICE']._serialized_start=3657
+  _globals['_GENERATORSERVICE']._serialized_end=4446
 # @@protoc_insertion_point(module_scope)

@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """Nothing: it was made before there was curation, or by Generate."""
+    VERDICT_ACCEPTED: _Verdict.ValueType  # 1
+    """Nothing speaks against it."""
+    VERDICT_DOUBTFUL: _Verdict.ValueType  # 2
+    """A person should look at it."""
+    VERDICT_REJECTED: _Verdict.ValueType  # 3
+    """It is of no use, or must not be used."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """What curation says of an image."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""Nothing: it was made before there was curation, or by Generate."""
+VERDICT_ACCEPTED: Verdict.ValueType  # 1
+"""Nothing speaks against it."""
+VERDICT_DOUBTFUL: Verdict.ValueType  # 2
+"""A person should look at it."""
+VERDICT_REJECTED: Verdict.ValueType  # 3
+"""It is of no use, or must not be used."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
 class _BatchState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -271,6 +299,7 @@ class Batch(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CURATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The server's id for it."""
     request_id: _builtins.str
@@ -315,6 +344,10 @@ class Batch(_message.Message):
     def remaining(self) -> _duration_pb2.Duration:
         """Time left at this rate; unset where it is not known."""
 
+    @_builtins.property
+    def curation(self) -> Global___Curation:
+        """What curation says of its images."""
+
     def __init__(
         self,
         *,
@@ -334,14 +367,109 @@ class Batch(_message.Message):
         remaining: _duration_pb2.Duration | None = ...,
         error: _builtins.str = ...,
         priority: _builtins.int = ...,
+        curation: Global___Curation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "options", b"options", "remaining", b"remaining", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "curation", b"curation", "end_time", b"end_time", "options", b"options", "remaining", b"remaining", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_count", b"completed_count", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "id", b"id", "image_count", b"image_count", "images_per_second", b"images_per_second", "options", b"options", "portions", b"portions", "priority", b"priority", "remaining", b"remaining", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_count", b"completed_count", "create_time", b"create_time", "curation", b"curation", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "id", b"id", "image_count", b"image_count", "images_per_second", b"images_per_second", "options", b"options", "portions", b"portions", "priority", b"priority", "remaining", b"remaining", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Batch: _TypeAlias = Batch  # noqa: Y015
+
+@_typing.final
+class Curation(_message.Message):
+    """What curation says of a batch's images. While images are made it is not complete: duplicates, the report and its
+    figures come with the end.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FidelityEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
+    DOUBTFUL_COUNT_FIELD_NUMBER: _builtins.int
+    REJECTED_COUNT_FIELD_NUMBER: _builtins.int
+    REPORT_URL_FIELD_NUMBER: _builtins.int
+    FIDELITY_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The key-point model that reads the images, as NAME/VERSION; empty where there is none."""
+    accepted_count: _builtins.int
+    """Images by verdict."""
+    doubtful_count: _builtins.int
+    """Images that a person should look at."""
+    rejected_count: _builtins.int
+    """Images that are of no use."""
+    report_url: _builtins.str
+    """Where the report lies in the object store, an HTML file; empty until the batch has ended well."""
+    @_builtins.property
+    def fidelity(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """How the batch compares with the reference: `kid`, `precision`, `recall`, `density`, `coverage`; empty where
+        there is none.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        accepted_count: _builtins.int = ...,
+        doubtful_count: _builtins.int = ...,
+        rejected_count: _builtins.int = ...,
+        report_url: _builtins.str = ...,
+        fidelity: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "doubtful_count", b"doubtful_count", "fidelity", b"fidelity", "model", b"model", "rejected_count", b"rejected_count", "report_url", b"report_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Curation: _TypeAlias = Curation  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    """What speaks against an image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """In capitals, for programs; docs/generator.md lists them."""
+    message: _builtins.str
+    """What was measured, and what would be right."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015
 
 @_typing.final
 class GetBatchRequest(_message.Message):
@@ -544,22 +672,28 @@ class ListImagesRequest(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """The batch's id."""
     page_size: _builtins.int
     """Most images in the answer, from 1 to 1000. 0: 100."""
     page_token: _builtins.str
     """The former answer's `next_page_token`; empty for the first page. INVALID_ARGUMENT where it is not one."""
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedScalarFieldContainer[Global___Verdict.ValueType]:
+        """Only images of these verdicts. None: all images."""
+
     def __init__(
         self,
         *,
         batch_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        verdicts: _abc.Iterable[Global___Verdict.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "page_size", b"page_size", "page_token", b"page_token", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -687,6 +821,8 @@ class Image(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """The batch's id; empty for Generate."""
     index: _builtins.int
@@ -707,6 +843,8 @@ class Image(_message.Message):
     """The model's digest, where the backend has one."""
     prompt: _builtins.str
     """The prompt as it was used, where the backend takes one."""
+    verdict: Global___Verdict.ValueType
+    """What curation says of it."""
     @_builtins.property
     def vhs_range(self) -> _measurement_pb2.VhsRange:
         """A range of VHS."""
@@ -721,7 +859,11 @@ class Image(_message.Message):
 
     @_builtins.property
     def scores(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Scores given by curation, by name."""
+        """Scores given by curation, by name; docs/generator.md lists them."""
+
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """Why, where it is not accepted."""
 
     def __init__(
         self,
@@ -740,10 +882,12 @@ class Image(_message.Message):
         prompt: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         scores: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "heart_size", b"heart_size", "key_points", b"key_points", "target", b"target", "vhs_range", b"vhs_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "batch_id", b"batch_id", "create_time", b"create_time", "heart_size", b"heart_size", "height", b"height", "index", b"index", "key_points", b"key_points", "model_digest", b"model_digest", "prompt", b"prompt", "scores", b"scores", "sha256", b"sha256", "target", b"target", "url", b"url", "vhs_range", b"vhs_range", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "batch_id", b"batch_id", "create_time", b"create_time", "findings", b"findings", "heart_size", b"heart_size", "height", b"height", "index", b"index", "key_points", b"key_points", "model_digest", b"model_digest", "prompt", b"prompt", "scores", b"scores", "sha256", b"sha256", "target", b"target", "url", b"url", "verdict", b"verdict", "vhs_range", b"vhs_range", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["heart_size", "vhs_range"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -240,19 +240,23 @@ class ImportBatchRequest(_message.Message):
 
     PROJECT_FIELD_NUMBER: _builtins.int
     BATCH_ID_FIELD_NUMBER: _builtins.int
+    WITH_DOUBTFUL_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """The project, made where there is none: 1 to 64 of a-z, 0-9, `-` and `_`."""
     batch_id: _builtins.str
     """The generator's id for the batch."""
+    with_doubtful: _builtins.bool
+    """Add doubtful images too; those that are rejected never."""
     def __init__(
         self,
         *,
         project: _builtins.str = ...,
         batch_id: _builtins.str = ...,
+        with_doubtful: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "project", b"project", "with_doubtful", b"with_doubtful"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,8 +102,8 @@ class LabelingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportBatch(self, request, context):
-        """Adds the images of a generator's batch, those made so far. It may be repeated as the batch grows. NOT_FOUND:
-        the generator has no such batch. UNAVAILABLE: the generator does not answer.
+        """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
+        batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,8 @@ class LabelingServiceStub:
     the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
     """
     ImportBatch: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ImportBatchRequest, _labeling_pb2.ImportBatchResponse]
-    """Adds the images of a generator's batch, those made so far. It may be repeated as the batch grows. NOT_FOUND:
-    the generator has no such batch. UNAVAILABLE: the generator does not answer.
+    """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
+    batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
     """
     LeaseTask: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
@@ -79,8 +79,8 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
     """
     ImportBatch: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ImportBatchRequest, _labeling_pb2.ImportBatchResponse]  # type: ignore[assignment]
-    """Adds the images of a generator's batch, those made so far. It may be repeated as the batch grows. NOT_FOUND:
-    the generator has no such batch. UNAVAILABLE: the generator does not answer.
+    """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
+    batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
     """
     LeaseTask: _aio.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]  # type: ignore[assignment]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
@@ -127,8 +127,8 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labeling_pb2.ImportBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labeling_pb2.ImportBatchResponse, _abc.Awaitable[_labeling_pb2.ImportBatchResponse]]:
-        """Adds the images of a generator's batch, those made so far. It may be repeated as the batch grows. NOT_FOUND:
-        the generator has no such batch. UNAVAILABLE: the generator does not answer.
+        """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
+        batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
         """
 
     @_abc_1.abstractmethod
