@@ -11,7 +11,7 @@ import io
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +138,8 @@ def main() -> None:
     print(f"  {share('duplicate within the batch, compressed anew', second)}")
 
 
-def drawn(seed: int, count: int) -> list[Phantom]:
-    return [draw(seed, index, width=WIDTH, height=HEIGHT) for index in range(count)]
+def drawn(seed: int, count: int) -> Iterator[Phantom]:
+    return (draw(seed, index, width=WIDTH, height=HEIGHT) for index in range(count))
 
 
 def image(phantom: Phantom) -> Image.Image:
@@ -162,7 +162,7 @@ def flagged(curator: Curator, picture: Image.Image, codes: frozenset[Code]) -> b
     return bool(codes & {finding.code for finding in curator.examine(png(picture)).findings})
 
 
-def curator_beside(reference: list[Phantom], folder: Path) -> Curator:
+def curator_beside(reference: Iterable[Phantom], folder: Path) -> Curator:
     """Returns a curator by the generator's defaults, beside these phantoms."""
     store = Store(file_url(folder))
     rows = []

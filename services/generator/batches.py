@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from canicor.errors import AlreadyExists, NotFound
+from canicor.errors import AlreadyExists, NotFound, ResourceExhausted
 from canicor.generator.v1 import generator_pb2 as pb
 from services.generator.curation import Code, Conclusion, Examination, Finding, JudgedImage, Verdict, verdict
 from services.generator.plan import image_count, no_such_batch
@@ -58,6 +58,7 @@ class Batch:
         create_time: UTC, without a time zone, as the next two.
         start_time: When work on it began.
         end_time: When it ended.
+        client: Who asked for it, by the name on his token.
         curation_model: NAME/VERSION of the model that reads its images; empty for none.
         verdicts: Images by verdict; those that nothing was looked at of are in none.
         report_key: Of its report in the object store; empty until it has ended well.
@@ -75,6 +76,7 @@ class Batch:
     create_time: datetime
     start_time: datetime | None
     end_time: datetime | None
+    client: str
     curation_model: str
     verdicts: dict[Verdict, int]
     report_key: str
@@ -84,6 +86,19 @@ class Batch:
     def ended(self) -> bool:
         """Whether nothing about it will change."""
         return self.state not in _UNENDED
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A client who asks for batches.
+
+    Attributes:
+        name: On his token.
+        most_images: That he may have outstanding.
+    """
+
+    name: str
+    most_images: int
 
 
 class Batches:
@@ -97,7 +112,7 @@ class Batches:
         self._engine = engine
 
     async def create(
-        self, received: pb.CreateBatchRequest, checked: pb.CreateBatchRequest, curation_model: str
+        self, received: pb.CreateBatchRequest, checked: pb.CreateBatchRequest, curation_model: str, owner: Owner
     ) -> tuple[Batch, bool]:
         """Creates a batch, unless the same request did so before.
 
@@ -105,12 +120,14 @@ class Batches:
             received: The request as it came, by which it is known again.
             checked: The same with defaults filled in, by which it is worked on.
             curation_model: NAME/VERSION of the model that reads its images; empty for none.
+            owner: Who asks, and how much he may ask for.
 
         Returns:
             The batch, and whether it is new.
 
         Raises:
             AlreadyExists: Another request came under this id.
+            ResourceExhausted: The owner would have more images outstanding than he may.
         """
         digest = hashlib.sha256(received.SerializeToString(deterministic=True)).hexdigest()
         new = {
@@ -125,11 +142,14 @@ class Batches:
             "images_per_second": 0.0,
             "error": "",
             "create_time": utc_now(),
+            "client": owner.name,
             "curation_model": curation_model,
         }
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(insert(BATCHES).values(new))
+                # With this batch among them; where it is too much, nothing is written.
+                _check_quota(owner, image_count(checked), await _outstanding(connection, owner.name))
                 return await _batch(connection, str(new["id"])), True
         except IntegrityError:
             return await self._known(received.request_id, digest), False
@@ -305,6 +325,22 @@ async def _batch(connection: AsyncConnection, batch_id: str, *, for_update: bool
     return _from_row(row)
 
 
+async def _outstanding(connection: AsyncConnection, client: str) -> int:
+    """Returns how many images of a client's batches that have not ended are still to be made."""
+    missing = func.sum(BATCHES.c.image_count - BATCHES.c.completed_count)
+    query = select(missing).where(BATCHES.c.client == client, BATCHES.c.state.in_(_UNENDED))
+    return (await connection.execute(query)).scalar() or 0
+
+
+def _check_quota(owner: Owner, asked: int, outstanding: int) -> None:
+    if outstanding > owner.most_images:
+        raise ResourceExhausted(
+            f"{owner.name} has {outstanding - asked} images outstanding and asks for {asked} more; a client may "
+            f"have {owner.most_images}: wait until a batch has ended, or cancel one.",
+            reason="QUOTA",
+        )
+
+
 def _from_row(row: RowMapping) -> Batch:
     return Batch(
         number=row["number"],
@@ -318,6 +354,7 @@ def _from_row(row: RowMapping) -> Batch:
         create_time=row["create_time"],
         start_time=row["start_time"],
         end_time=row["end_time"],
+        client=row["client"],
         curation_model=row["curation_model"],
         verdicts={kind: row[column] for kind, column in _COUNTS.items()},
         report_key=row["report_key"],

@@ -34,6 +34,7 @@ def batch_message(batch: Batch, store: Store) -> pb.Batch:
         images_per_second=batch.images_per_second,
         error=batch.error,
         priority=request.priority,
+        client=batch.client,
         curation=pb.Curation(
             model=batch.curation_model,
             accepted_count=batch.verdicts[Verdict.ACCEPTED],

@@ -19,7 +19,7 @@ from canicor.pipeline_repository import Pipelines
 from canicor.store import Store, read_checked
 from services.generator import executors
 from services.generator.backends import Preview
-from services.generator.batches import Batches
+from services.generator.batches import Batches, Owner
 from services.generator.changes import Changes
 from services.generator.curation import Curation, CurationSettings, reading_model
 from services.generator.executors import Executor
@@ -32,6 +32,7 @@ from services.generator.targets import target_from
 from services.generator.worker import ImageRecord, Work, make
 from services.runtime.database import opened
 from services.runtime.health import Health
+from services.runtime.interceptor import caller
 from services.runtime.requests import page_limit, page_start, page_token
 from services.runtime.tokens import Role
 
@@ -126,7 +127,8 @@ class GeneratorService(GeneratorServiceServicer):
         settings = self._settings
         checked = await asyncio.to_thread(checked_batch, request, settings.generator_backend, self._pipelines)
         model = await asyncio.to_thread(reading_model, settings.curation_model, ModelRepository.of(settings))
-        batch, is_new = await self._batches.create(request, checked, model)
+        owner = Owner(caller().name, settings.client_images)
+        batch, is_new = await self._batches.create(request, checked, model, owner)
         if is_new:
             await self._production.add(batch)
         return pb.CreateBatchResponse(batch=batch_message(batch, self._store))

@@ -29,6 +29,11 @@ class GeneratorSettings(ServerSettings, CurationSettings):
         description="Where images are made: local, in processes of this machine, or ray, on the cluster that "
         "RAY_ADDRESS names.",
     )
+    client_images: int = Field(
+        2_000_000,
+        ge=1,
+        description="Images that one client may have outstanding: of batches that have not ended, not made yet.",
+    )
     workers: int = Field(
         0, ge=0, description="Images made at once. 0: one for each core, on Ray for each GPU where there are any."
     )

@@ -33,6 +33,7 @@ BATCHES = Table(
     Column("create_time", DateTime, nullable=False),
     Column("start_time", DateTime),
     Column("end_time", DateTime),
+    Column("client", String(128), nullable=False, server_default=""),
     Column("curation_model", String(128), nullable=False, server_default=""),
     Column("accepted_count", Integer, nullable=False, server_default="0"),
     Column("doubtful_count", Integer, nullable=False, server_default="0"),

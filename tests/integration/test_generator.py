@@ -22,6 +22,7 @@ from canicor.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
 )
@@ -219,6 +220,31 @@ def test_two_watch_a_batch_and_both_see_it_grow_to_its_end(stub):
         assert len(states) > 2
         assert (states[-1].state, counts[-1]) == (pb.BATCH_STATE_SUCCEEDED, 40)
         assert any(state.HasField("remaining") and state.images_per_second > 0 for state in states)
+
+
+def test_a_client_may_have_only_so_many_images_outstanding(serve, tmp_path):
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(
+        "".join(
+            f'[[tokens]]\nname = "{name}"\nsha256 = "{hashlib.sha256(name.encode()).hexdigest()}"\n'
+            'roles = ["generate"]\n'
+            for name in ("anna", "ben")
+        )
+    )
+    server = serve("generator", CANICOR_WORKERS="1", CANICOR_CLIENT_IMAGES="5000", CANICOR_TOKENS_FILE=str(tokens))
+    with server.channel(token="anna") as hers, server.channel(token="ben") as his:
+        anna, ben = GeneratorServiceStub(hers), GeneratorServiceStub(his)
+        first = created(anna, batch_request(4990))
+        assert first.client == "anna"
+        error = error_of(lambda: created(anna, batch_request(4900, request_id="two")))
+        assert (type(error), error.reason) == (ResourceExhausted, "QUOTA")
+        assert "4900 more" in error.message
+        assert "5000" in error.message
+        # The same request again asks for nothing more, another client has images of his own.
+        assert created(anna, batch_request(4990)).id == first.id
+        assert created(ben, batch_request(4900, request_id="three")).client == "ben"
+        anna.CancelBatch(pb.CancelBatchRequest(batch_id=first.id))
+        assert created(anna, batch_request(4900, request_id="two")).client == "anna"
 
 
 def test_a_cancelled_batch_keeps_its_images_and_makes_no_more(stub):

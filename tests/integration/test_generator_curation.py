@@ -16,7 +16,7 @@ from canicor.labeling.v1.labeling_pb2_grpc import LabelingServiceStub
 from canicor.measurement.v1.measurement_pb2 import VhsRange
 from canicor.model_repository import ModelRepository
 from canicor.store import Store, read
-from services.generator.batches import Batches
+from services.generator.batches import Batches, Owner
 from services.generator.curation import Examination
 from services.generator.worker import ImageRecord, utc_now
 from services.runtime.database import opened
@@ -120,12 +120,11 @@ def test_a_reference_that_can_not_be_read_fails_the_batch_with_a_sentence(serve,
 
 async def all_made(home: Path) -> pb.Batch:
     """Leaves the database as a server does that was killed between a batch's last image and its end."""
-    home.mkdir()
     migrations = Path(services.generator.__file__).parent / "migrations"
     async with opened(f"sqlite:///{home / 'generator.db'}", migrations) as engine:
         batches = Batches(engine)
         asked = request(pb.Portion(count=1))
-        batch, _ = await batches.create(asked, asked, "")
+        batch, _ = await batches.create(asked, asked, "", Owner("anyone", 1))
         seen = Examination({}, (), "")
         await batches.record(
             batch.id, [ImageRecord(0, "0.png", "", 64, 64, None, None, "", "", seen, 0.1, utc_now())], 1.0
@@ -134,6 +133,7 @@ async def all_made(home: Path) -> pb.Batch:
 
 
 def test_a_batch_whose_images_are_all_made_is_concluded_after_a_restart(serve, tmp_path):
+    (tmp_path / "home").mkdir()
     batch = asyncio.run(all_made(tmp_path / "home"))
     Store((tmp_path / "home" / "store").as_uri()).put("0.png", png(phantom()))
     with serve("generator", CANICOR_WORKERS="1").channel() as channel:

@@ -7,12 +7,13 @@ import pytest
 
 import services.generator
 from canicor.generator.v1 import generator_pb2 as pb
-from services.generator.batches import Batches, BatchState
+from services.generator.batches import Batches, BatchState, Owner
 from services.generator.curation import Code, Conclusion, Examination, Finding, Verdict
 from services.generator.worker import ImageRecord, utc_now
 from services.runtime.database import opened
 
 MIGRATIONS = Path(services.generator.__file__).parent / "migrations"
+ANYONE = Owner("anyone", 10)
 BLURRED = Finding(Code.BLURRED, "It is blurred.")
 TWIN = Finding(Code.DUPLICATE, "It shows what image 0 shows.")
 
@@ -30,7 +31,7 @@ def image(index: int, *findings: Finding) -> ImageRecord:
 
 async def made(batches: Batches, *images: ImageRecord):
     request = pb.CreateBatchRequest(request_id="one", portions=[pb.Portion(count=len(images))])
-    batch, _ = await batches.create(request, request, "vhs-keypoints/0")
+    batch, _ = await batches.create(request, request, "vhs-keypoints/0", ANYONE)
     return await batches.record(batch.id, images, 1.0)
 
 

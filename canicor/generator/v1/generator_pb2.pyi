@@ -300,6 +300,7 @@ class Batch(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     CURATION_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The server's id for it."""
     request_id: _builtins.str
@@ -320,6 +321,8 @@ class Batch(_message.Message):
     """Why it FAILED; empty otherwise."""
     priority: _builtins.int
     """Its priority."""
+    client: _builtins.str
+    """The name on the token of the client who asked for it."""
     @_builtins.property
     def portions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Portion]:
         """What is generated."""
@@ -368,10 +371,11 @@ class Batch(_message.Message):
         error: _builtins.str = ...,
         priority: _builtins.int = ...,
         curation: Global___Curation | None = ...,
+        client: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "curation", b"curation", "end_time", b"end_time", "options", b"options", "remaining", b"remaining", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_count", b"completed_count", "create_time", b"create_time", "curation", b"curation", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "id", b"id", "image_count", b"image_count", "images_per_second", b"images_per_second", "options", b"options", "portions", b"portions", "priority", b"priority", "remaining", b"remaining", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "completed_count", b"completed_count", "create_time", b"create_time", "curation", b"curation", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "id", b"id", "image_count", b"image_count", "images_per_second", b"images_per_second", "options", b"options", "portions", b"portions", "priority", b"priority", "remaining", b"remaining", "request_id", b"request_id", "seed", b"seed", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,7 +86,8 @@ class GeneratorServiceServicer:
     def CreateBatch(self, request, context):
         """Creates a batch and starts work on it. Idempotent by `request_id`: the same request again returns the same
         batch; another request under the same id is ALREADY_EXISTS. INVALID_ARGUMENT: no images or too many, an
-        unknown backend or class, a VHS outside 4 to 20, an option the backend does not know.
+        unknown backend or class, a VHS outside 4 to 20, an option the backend does not know. RESOURCE_EXHAUSTED (QUOTA):
+        the client would have more images outstanding than one may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

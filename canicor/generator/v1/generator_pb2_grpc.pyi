@@ -38,7 +38,8 @@ class GeneratorServiceStub:
     CreateBatch: _grpc.UnaryUnaryMultiCallable[_generator_pb2.CreateBatchRequest, _generator_pb2.CreateBatchResponse]
     """Creates a batch and starts work on it. Idempotent by `request_id`: the same request again returns the same
     batch; another request under the same id is ALREADY_EXISTS. INVALID_ARGUMENT: no images or too many, an
-    unknown backend or class, a VHS outside 4 to 20, an option the backend does not know.
+    unknown backend or class, a VHS outside 4 to 20, an option the backend does not know. RESOURCE_EXHAUSTED (QUOTA):
+    the client would have more images outstanding than one may.
     """
     GetBatch: _grpc.UnaryUnaryMultiCallable[_generator_pb2.GetBatchRequest, _generator_pb2.GetBatchResponse]
     """Returns one batch. NOT_FOUND where there is none."""
@@ -69,7 +70,8 @@ class GeneratorServiceAsyncStub(GeneratorServiceStub):
     CreateBatch: _aio.UnaryUnaryMultiCallable[_generator_pb2.CreateBatchRequest, _generator_pb2.CreateBatchResponse]  # type: ignore[assignment]
     """Creates a batch and starts work on it. Idempotent by `request_id`: the same request again returns the same
     batch; another request under the same id is ALREADY_EXISTS. INVALID_ARGUMENT: no images or too many, an
-    unknown backend or class, a VHS outside 4 to 20, an option the backend does not know.
+    unknown backend or class, a VHS outside 4 to 20, an option the backend does not know. RESOURCE_EXHAUSTED (QUOTA):
+    the client would have more images outstanding than one may.
     """
     GetBatch: _aio.UnaryUnaryMultiCallable[_generator_pb2.GetBatchRequest, _generator_pb2.GetBatchResponse]  # type: ignore[assignment]
     """Returns one batch. NOT_FOUND where there is none."""
@@ -103,7 +105,8 @@ class GeneratorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generator_pb2.CreateBatchResponse, _abc.Awaitable[_generator_pb2.CreateBatchResponse]]:
         """Creates a batch and starts work on it. Idempotent by `request_id`: the same request again returns the same
         batch; another request under the same id is ALREADY_EXISTS. INVALID_ARGUMENT: no images or too many, an
-        unknown backend or class, a VHS outside 4 to 20, an option the backend does not know.
+        unknown backend or class, a VHS outside 4 to 20, an option the backend does not know. RESOURCE_EXHAUSTED (QUOTA):
+        the client would have more images outstanding than one may.
         """
 
     @_abc_1.abstractmethod

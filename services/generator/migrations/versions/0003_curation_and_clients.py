@@ -1,4 +1,4 @@
-"""What curation says of images and batches."""
+"""What curation says of images and batches, and whose batches they are."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,7 @@ _COUNTS = ("accepted_count", "doubtful_count", "rejected_count")
 
 def upgrade() -> None:
     with op.batch_alter_table("generator_batches") as batches:
+        batches.add_column(sa.Column("client", sa.String(128), nullable=False, server_default=""))
         batches.add_column(sa.Column("curation_model", sa.String(128), nullable=False, server_default=""))
         for count in _COUNTS:
             batches.add_column(sa.Column(count, sa.Integer, nullable=False, server_default="0"))
@@ -28,5 +29,5 @@ def downgrade() -> None:
         for column in ("fingerprint", "findings", "scores", "verdict"):
             images.drop_column(column)
     with op.batch_alter_table("generator_batches") as batches:
-        for column in ("fidelity", "report_key", *reversed(_COUNTS), "curation_model"):
+        for column in ("fidelity", "report_key", *reversed(_COUNTS), "curation_model", "client"):
             batches.drop_column(column)
