@@ -1,16 +1,22 @@
 """The small base model learns from phantoms, and is asked as Stable Diffusion is."""
 
+import tempfile
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
 from transformers import CLIPTokenizer
 
-from canicor.errors import FailedPrecondition
+from canicor.errors import FailedPrecondition, ResourceExhausted
 from canicor.pipeline import prompts
+from canicor.pipeline_repository import Pipelines
+from canicor.store import file_url
 from canicor.text_to_image import mixed
+from tests.unit.test_pipeline import info
 from training.generator import base
 from training.generator.base_fitting import BaseRecipe, draw, teach
 from training.generator.denoising import Denoising
+from training.generator.pushing import card, push
 
 
 def silent(*_: object) -> None: ...
@@ -97,3 +103,12 @@ def test_the_same_seed_teaches_the_same_and_better_than_nothing():
             return (autoencoder.decode(latents).sample - pixels).abs().mean().item()
 
     assert error(first.vae) < 0.9 * error(base.untaught(0).vae)
+
+
+def test_a_disk_that_can_not_be_written_is_a_sentence_and_leaves_no_version(tmp_path, monkeypatch):
+    pipelines, about = Pipelines(file_url(tmp_path / "store"), tmp_path / "cache"), info()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(ResourceExhausted, match="can't be written") as refusal:
+        push(pipelines, "small", base.untaught(0), about, card("small", about, 3))
+    assert refusal.value.reason == "NO_SPACE"
+    assert pipelines.versions("small") == []

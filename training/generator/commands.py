@@ -1,6 +1,5 @@
 """`canicor train generator` and `canicor train base`: what makes text-to-image pipelines."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -54,18 +53,16 @@ def base(
 
     It is Stable Diffusion's in small, so that all else can be tried without its weights. Phantom, not canine.
     """
-    from torch import float16
-
     from training.generator.base_fitting import BaseRecipe, draw, info, teach
+    from training.generator.pushing import card, push
 
     settings = TrainingSettings()
     pipelines = Pipelines.of(settings)
     # A bad name or a store that does not answer shows now, not after the training.
     pipelines.versions(name)
     recipe = BaseRecipe(phantoms, autoencoder_epochs, denoiser_epochs)
-    with bars() as progress, tempfile.TemporaryDirectory() as folder:
+    with bars() as progress:
         shown = draw(phantoms, seed, progress)
-        # Half the bytes, and no worse a picture.
-        teach(shown, recipe, seed, progress).to(float16).save_pretrained(folder)
-        version = pipelines.push(name, Path(folder), info(shown, recipe, seed))
+        taught, about = teach(shown, recipe, seed, progress), info(shown, recipe, seed)
+    version = push(pipelines, name, taught, about, card(name, about, phantoms))
     typer.echo(f"{name}/{version}")

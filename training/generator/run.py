@@ -2,21 +2,18 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from jinja2 import Environment, StrictUndefined
 
 from canicor.bundle import InputSpec
-from canicor.errors import InvalidArgument, ResourceExhausted
+from canicor.errors import InvalidArgument
 from canicor.manifest import Row, digest
 from canicor.model_input import ResizeRule
 from canicor.phantom.heart import HIGHEST_VHS, LOWEST_VHS
@@ -30,6 +27,7 @@ from training.dataset import Images, Progress, counting, split
 from training.generator.class_images import ClassImages
 from training.generator.dreambooth import Lesson, fine_tune
 from training.generator.loading import load, weights_digest
+from training.generator.pushing import card, push
 from training.generator.recipe import DreamBooth
 from training.processes import is_main
 from training.run import origins
@@ -106,22 +104,11 @@ def dreambooth(
         fine_tune(pipeline, Lesson(images.pixels, asked, made, recipe.class_prompt), recipe, step_done, checkpoint)
         if not is_main():
             return ""
-        card = _card(name, about, len(taught))
-        version = _push(name, pipeline, about, card, place.pipelines)
-        logged.result({}, {INFO_FILE: about.model_dump_json(indent=2), CARD_FILE: card})
+        text = card(name, about, len(taught))
+        version = push(place.pipelines, name, pipeline, about, text)
+        logged.result({}, {INFO_FILE: about.model_dump_json(indent=2), CARD_FILE: text})
     checkpoint.remove()
     return version
-
-
-def _push(name: str, pipeline: DiffusionPipeline, about: PipelineInfo, card: str, pipelines: Pipelines) -> str:
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            # Half the bytes, and no worse a picture.
-            pipeline.to(torch.float16).save_pretrained(folder)
-            (Path(folder) / CARD_FILE).write_text(card)
-            return pipelines.push(name, Path(folder), about)
-    except OSError as error:
-        raise ResourceExhausted(f"The pipeline can't be written: {error}.", reason="NO_SPACE") from error
 
 
 def read_captions(file: Path | None) -> dict[str, str]:
@@ -213,9 +200,3 @@ def _show(pipeline: DiffusionPipeline, recipe: DreamBooth, sampling: Sampling, f
         (image,) = TextToImage(pipeline).make([asked], sampling)
         image.save(folder / f"{heart_size}.png")
     pipeline.unet.train()
-
-
-def _card(name: str, about: PipelineInfo, count: int) -> str:
-    template = files("training.generator").joinpath("card.md.template").read_text(encoding="utf-8")
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown
-    return environment.from_string(template).render(name=name, info=about, count=count)

@@ -6,7 +6,8 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, Concatenate
 
 from canicor.errors import FailedPrecondition, ResourceExhausted
@@ -71,16 +72,9 @@ class RayExecutor:
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
         """See `Executor`."""
-        maker = await self._idle.get()
-        try:
+        async with self._maker() as maker:
             result: Result = await maker.call.remote(function, args, kwargs)
             return result
-        except RayActorError as error:
-            raise _died() from error
-        except RayTaskError as error:
-            raise error.cause from None
-        finally:
-            self._idle.put_nowait(maker)
 
     async def run_and_hear(
         self,
@@ -90,8 +84,7 @@ class RayExecutor:
         **kwargs: Parameters.kwargs,
     ) -> Result:
         """See `Executor`."""
-        maker = await self._idle.get()
-        try:
+        async with self._maker() as maker:
             async for part in maker.tell.options(num_returns="streaming").remote(function, args, kwargs):
                 ended, what = await part
                 if ended:
@@ -99,16 +92,23 @@ class RayExecutor:
                     return result
                 listener(what)
             raise _died()
+
+    async def close(self) -> None:
+        """See `Executor`."""
+        ray.shutdown()
+
+    @asynccontextmanager
+    async def _maker(self) -> AsyncIterator[Any]:
+        """Waits for an idle actor; what goes wrong in it is raised as it was there."""
+        maker = await self._idle.get()
+        try:
+            yield maker
         except RayActorError as error:
             raise _died() from error
         except RayTaskError as error:
             raise error.cause from None
         finally:
             self._idle.put_nowait(maker)
-
-    async def close(self) -> None:
-        """See `Executor`."""
-        ray.shutdown()
 
 
 class _Maker:
