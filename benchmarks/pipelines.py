@@ -21,7 +21,7 @@ from answers import answers, referred, share
 from numpy.typing import NDArray
 from PIL import Image
 from real_thumbnails import bundle, line
-from realism import feature_extractor, kid
+from realism import feature_extractor
 
 from canicor import phantom, store
 from canicor.bundle import InputSpec
@@ -33,6 +33,7 @@ from canicor.pipeline_repository import Pipelines
 from canicor.settings import Settings
 from canicor.text_to_image import Asked, Sampling, TextToImage
 from canicor.vhs import HEART_SIZES, heart_size
+from services.generator.curation.fidelity import kid
 from training.dataset import Images
 
 SEED = 20_261_128
