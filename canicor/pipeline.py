@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -49,6 +50,22 @@ FAMILIES: Mapping[str, Habits] = {
     "KandinskyV22CombinedPipeline": Habits(512, 100, 4.0, takes_schedulers=False),
 }
 """By the pipeline's class in diffusers."""
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a machine computes images; it says nothing of what they show.
+
+    Attributes:
+        precision: `fp32`, `bf16` or `fp16`; `auto` for fp16 on a GPU and fp32 on a CPU. A CPU that is asked for
+            fp16 computes in fp32.
+        batch_size: Images made at once; 0 for 8 on a GPU and 1 on a CPU, where several at once take as long.
+        compiled: Whether a GPU runs the UNet compiled: minutes at the start, faster from then on.
+    """
+
+    precision: str = "auto"
+    batch_size: int = 0
+    compiled: bool = False
 
 
 class PipelineInfo(BaseModel):

@@ -1,6 +1,7 @@
 """A diffusers pipeline at work. Only where diffusers is installed: nothing else here imports it."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -15,11 +16,17 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from canicor.errors import FailedPrecondition
-from canicor.pipeline import WeightedPrompts, mixing
+from canicor.pipeline import Computing, WeightedPrompts, mixing
 
 # Bars belong to a command that runs at a terminal, which draws its own.
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
+
+
+_USUAL = Computing()
+_AT_ONCE_ON_GPU = 8
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -74,28 +81,31 @@ class TextToImage:
 
     Args:
         pipeline: Of diffusers; on the device that it shall use.
+        batch_size: How many images are best made at once.
     """
 
-    def __init__(self, pipeline: DiffusionPipeline) -> None:
+    def __init__(self, pipeline: DiffusionPipeline, batch_size: int = 1) -> None:
         self.pipeline = pipeline
+        self.batch_size = batch_size
         pipeline.set_progress_bar_config(disable=True)
         self._mixes = "prompt_embeds" in signature(type(pipeline).__call__).parameters
 
     @classmethod
-    def load(cls, folder: Path, scheduler: str = "") -> Self:
-        """Loads a folder, onto a GPU in 16-bit floats where there is one. The network is never asked.
+    def load(cls, folder: Path, scheduler: str = "", computing: Computing = _USUAL) -> Self:
+        """Loads a folder, onto a GPU where there is one. The network is never asked.
 
         Args:
             folder: As diffusers writes it.
             scheduler: By its name in diffusers without `Scheduler`; empty for the folder's own.
+            computing: How its images are computed.
 
         Raises:
             FailedPrecondition: diffusers can't load it, or knows no text-to-image pipeline of this kind.
         """
-        device, dtype = ("cuda", torch.float16) if torch.cuda.is_available() else ("cpu", torch.float32)
+        on_gpu = torch.cuda.is_available()
         try:
             pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
-                folder, dtype=dtype, local_files_only=True
+                folder, dtype=dtype_of(computing.precision, on_gpu=on_gpu), local_files_only=True
             )
         except (OSError, ValueError) as error:
             raise FailedPrecondition(
@@ -107,7 +117,11 @@ class TextToImage:
             kind = getattr(diffusers, f"{scheduler}Scheduler")
             # From the very last timestep on (Lin et al. 2024): models distilled to few steps were taught so.
             stepper.scheduler = kind.from_config(stepper.scheduler.config, timestep_spacing="trailing")
-        return cls(pipeline.to(device))
+        pipeline.to("cuda" if on_gpu else "cpu")
+        if computing.compiled and on_gpu:
+            stepping = getattr(pipeline, "decoder_pipe", pipeline)
+            stepping.unet = torch.compile(stepping.unet)
+        return cls(pipeline, computing.batch_size or (_AT_ONCE_ON_GPU if on_gpu else 1))
 
     @torch.no_grad()
     def make(self, asked: Sequence[Asked], sampling: Sampling, show: Show | None = None) -> list[Image.Image]:
@@ -179,3 +193,13 @@ def mixed(pipeline: DiffusionPipeline, asked: Sequence[WeightedPrompts]) -> dict
         name: torch.tensordot(torch.from_numpy(weights).to(one), one, 1)
         for name, one in zip(("prompt_embeds", "pooled_prompt_embeds"), encoded, strict=False)
     }
+
+
+def dtype_of(precision: str, *, on_gpu: bool) -> torch.dtype:
+    """Returns what a precision of `Computing` is on a device."""
+    if precision == "auto":
+        precision = "fp16" if on_gpu else "fp32"
+    if precision == "fp16" and not on_gpu:
+        warnings.warn("A CPU has no fast 16-bit floats of this kind: fp32 is taken.", RuntimeWarning, stacklevel=2)
+        precision = "fp32"
+    return _DTYPES[precision]

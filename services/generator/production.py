@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from canicor.errors import CanicorError, Unavailable
+from canicor.pipeline import Computing
 from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator.batches import Batch, Batches, BatchState
@@ -61,6 +62,7 @@ class Production:
         store_url: Where images are stored.
         pipelines: What batches may name.
         curation: How images are judged; the model is each batch's own.
+        computing: How text-to-image pipelines compute them.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Production:
         store_url: str,
         pipelines: Pipelines,
         curation: Curation,
+        computing: Computing,
     ) -> None:
         self._batches = batches
         self._changes = changes
@@ -78,6 +81,7 @@ class Production:
         self._store_url = store_url
         self._pipelines = pipelines
         self._curation = curation
+        self._computing = computing
         self._jobs: dict[str, _Job] = {}
         self._more = asyncio.Event()
 
@@ -164,7 +168,9 @@ class Production:
         """Returns whether these were the last."""
         batch, request = job.batch, job.batch.request
         images = tuple((index, job.targets.of(index)) for index in indices)
-        work = Work(request.seed, images, request.options, self._pipelines, self._curation_of(batch))
+        work = Work(
+            request.seed, images, request.options, self._pipelines, self._computing, self._curation_of(batch)
+        )
         made = await self._run(batch, make_and_store, work, batch.id, self._store_url)
         if made is None:
             return False

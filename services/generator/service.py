@@ -110,6 +110,7 @@ class GeneratorService(GeneratorServiceServicer):
                     shipped_model=self._settings.shipped_model,
                     store_url=self._settings.image_store,
                 ),
+                self._settings.computing,
             )
             try:
                 async with self._production.running():
@@ -195,7 +196,13 @@ class GeneratorService(GeneratorServiceServicer):
         checked = await asyncio.to_thread(checked_few, request, self._settings.generator_backend, self._pipelines)
         target, backend = target_from(checked.portion), checked.options.backend
         works = [
-            Work(checked.seed, ((index, target),), checked.options, self._pipelines)
+            Work(
+                checked.seed,
+                ((index, target),),
+                checked.options,
+                self._pipelines,
+                computing=self._settings.computing,
+            )
             for index in range(checked.portion.count)
         ]
         ready: asyncio.Queue[pb.GenerateResponse | None] = asyncio.Queue()

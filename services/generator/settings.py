@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from canicor.pipeline import Computing
 from services.generator.curation.settings import CurationSettings
 from services.runtime.settings import ServerSettings
 
@@ -37,6 +38,21 @@ class GeneratorSettings(ServerSettings, CurationSettings):
     workers: int = Field(
         0, ge=0, description="Images made at once. 0: one for each core, on Ray for each GPU where there are any."
     )
+
+    diffusers_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="What text-to-image pipelines compute in. auto: fp16 on a GPU, fp32 on a CPU."
+    )
+    diffusers_batch_size: int = Field(
+        0, ge=0, le=8, description="Images that such a pipeline makes at once. 0: 8 on a GPU, 1 on a CPU."
+    )
+    diffusers_compile: bool = Field(
+        False, description="Compile their UNet on a GPU: slower to start, then faster."
+    )
+
+    @property
+    def computing(self) -> Computing:
+        """How text-to-image pipelines compute images."""
+        return Computing(self.diffusers_precision, self.diffusers_batch_size, self.diffusers_compile)
 
     @property
     def database(self) -> str:

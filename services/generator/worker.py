@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from canicor.errors import Unavailable
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.memory import FILMS, keep_freed_memory
+from canicor.pipeline import Computing
 from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator import backends
@@ -40,6 +41,7 @@ class Work:
         images: Index and target of each.
         options: Checked ones.
         pipelines: What they name one of.
+        computing: How a text-to-image pipeline computes them.
         curation: How they are judged; None for not at all.
     """
 
@@ -47,6 +49,7 @@ class Work:
     images: tuple[tuple[int, Target], ...]
     options: pb.GenerationOptions
     pipelines: Pipelines
+    computing: Computing
     curation: Curation | None = None
 
 
@@ -173,7 +176,7 @@ def utc_now() -> datetime:
 def _make(
     work: Work, batch_id: str = "", preview: Callable[[Preview], None] | None = None
 ) -> Iterator[tuple[ImageRecord, MadeImage]]:
-    backend = backends.named(work.options.backend, work.pipelines)
+    backend = backends.named(work.options.backend, work.pipelines, work.computing)
     images = backend.make(work.seed, work.images, work.options, preview)
     judge = curator(work.curation) if work.curation else None
     started = time.perf_counter()

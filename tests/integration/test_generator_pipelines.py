@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from canicor.errors import InvalidArgument
@@ -12,6 +13,7 @@ from canicor.generator.v1 import generator_pb2 as pb
 from canicor.generator.v1.generator_pb2_grpc import GeneratorServiceStub
 from canicor.measurement.v1.measurement_pb2 import HEART_SIZE_LARGE, VhsRange
 from canicor.pipeline_repository import Pipelines
+from canicor.store import read
 from tests import pipelines as tiny
 from tests.integration.test_generator import created, error_of, images, pixels, watched_to_the_end
 from tests.unit.test_pipeline import TOKENS, info
@@ -91,6 +93,22 @@ def test_other_families_generate_too(stub, push):
         end = watched_to_the_end(stub, batch)
         assert (end.error, end.state) == ("", pb.BATCH_STATE_SUCCEEDED)
         assert len({image.sha256 for image in images(stub, batch)}) == 2
+
+
+def test_several_images_are_made_at_once_each_from_its_own_noise(serve, push):
+    push("clinic")
+    with serve("generator", CANICOR_WORKERS="1", CANICOR_DIFFUSERS_BATCH_SIZE="2").channel() as channel:
+        stub = GeneratorServiceStub(channel)
+        batch = created(stub, request("clinic", pb.Portion(count=3), backend="diffusers"))
+        assert watched_to_the_end(stub, batch).completed_count == 3
+        found = images(stub, batch)
+        *_, alone = stub.Generate(
+            pb.GenerateRequest(portion=pb.Portion(count=1), seed=7, options=batch.options), timeout=60
+        )
+    assert len({image.sha256 for image in found}) == 3
+    together = pixels(read(found[0].url)).astype(int)
+    # In company a processor adds up in another order.
+    assert np.abs(together - pixels(alone.content)).max() <= 2
 
 
 def test_a_pipeline_that_can_not_be_loaded_fails_the_batch_with_a_sentence(stub, push):

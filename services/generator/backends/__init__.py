@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from canicor.errors import InvalidArgument
+from canicor.pipeline import Computing
 from canicor.pipeline_repository import Pipelines
 from services.generator.backends.backend import Backend, MadeImage, Preview
 from services.generator.backends.phantom import PhantomBackend
@@ -10,18 +11,21 @@ from services.generator.backends.text_to_image import TextToImageBackend
 
 __all__ = ["Backend", "MadeImage", "Preview", "named"]
 
-_BACKENDS: dict[str, Callable[[Pipelines], Backend]] = {
+_USUAL = Computing()
+
+_BACKENDS: dict[str, Callable[[Pipelines, Computing], Backend]] = {
     "diffusers": TextToImageBackend,
-    "phantom": lambda _: PhantomBackend(),
+    "phantom": lambda *_: PhantomBackend(),
 }
 
 
-def named(name: str, pipelines: Pipelines) -> Backend:
+def named(name: str, pipelines: Pipelines, computing: Computing = _USUAL) -> Backend:
     """Returns a backend.
 
     Args:
         name: What it is called.
         pipelines: What a text-to-image backend may make images by.
+        computing: How it computes them.
 
     Raises:
         InvalidArgument: There is none of this name.
@@ -32,4 +36,4 @@ def named(name: str, pipelines: Pipelines) -> Backend:
             reason="UNKNOWN_BACKEND",
             field="options.backend",
         )
-    return _BACKENDS[name](pipelines)
+    return _BACKENDS[name](pipelines, computing)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from canicor.errors import FailedPrecondition, InvalidArgument, NotFound
 from canicor.generator.v1 import generator_pb2 as pb
-from canicor.pipeline import VHS, PipelineInfo
+from canicor.pipeline import VHS, Computing, PipelineInfo
 from canicor.pipeline_repository import Pipelines
 from services.generator.backends.backend import MadeImage, Preview, png
 from services.generator.targets import Target, drawn_vhs
@@ -43,10 +43,12 @@ class TextToImageBackend:
 
     Args:
         pipelines: Where it lies.
+        computing: How images are computed.
     """
 
-    def __init__(self, pipelines: Pipelines) -> None:
+    def __init__(self, pipelines: Pipelines, computing: Computing) -> None:
         self._pipelines = pipelines
+        self._computing = computing
 
     def checked(self, options: pb.GenerationOptions, targets: Sequence[Target]) -> pb.GenerationOptions:
         """Fills in the pipeline's newest version and what it says of size, prompts and sampler."""
@@ -84,26 +86,31 @@ class TextToImageBackend:
         options: pb.GenerationOptions,
         preview: Callable[[Preview], None] | None = None,
     ) -> Iterator[MadeImage]:
-        """Asks for one image after the other: on a CPU, several at once take as long."""
+        """Asks for as many images at once as this machine makes best."""
         from canicor.text_to_image import Asked, Sampling
 
         name, version, info = self._asked(options.model)
         sampler = options.sampler
-        pipeline = _loaded(self._pipelines.fetch(name, version), sampler.scheduler)
+        pipeline = _loaded(self._pipelines.fetch(name, version), sampler.scheduler, self._computing)
         sampling = Sampling(options.width, options.height, sampler.steps, sampler.guidance_scale)
-        for index, target in images:
-            vhs = drawn_vhs(target, seed, index, info.lowest_vhs, info.highest_vhs)
-            asked = Asked(info.prompts(vhs, options.prompt), options.negative_prompt, seed, index)
-            show = partial(_show, preview, index) if preview else None
-            (image,) = pipeline.make([asked], sampling, show)
-            yield MadeImage(
-                png(image),
-                image.width,
-                image.height,
-                parameters={"vhs": vhs, "prompts": dict(asked.prompts)},
-                model_digest=info.digest,
-                prompt=asked.nearest,
-            )
+        for start in range(0, len(images), pipeline.batch_size):
+            some = images[start : start + pipeline.batch_size]
+            sizes = [drawn_vhs(target, seed, index, info.lowest_vhs, info.highest_vhs) for index, target in some]
+            asked = [
+                Asked(info.prompts(vhs, options.prompt), options.negative_prompt, seed, index)
+                for vhs, (index, _) in zip(sizes, some, strict=True)
+            ]
+            show = partial(_show, preview, [index for index, _ in some]) if preview else None
+            made = pipeline.make(asked, sampling, show)
+            for image, vhs, one in zip(made, sizes, asked, strict=True):
+                yield MadeImage(
+                    png(image),
+                    image.width,
+                    image.height,
+                    parameters={"vhs": vhs, "prompts": dict(one.prompts)},
+                    model_digest=info.digest,
+                    prompt=one.nearest,
+                )
 
     def _asked(self, model: str) -> tuple[str, str, PipelineInfo]:
         name, _, version = model.partition("/")
@@ -119,12 +126,15 @@ class TextToImageBackend:
             raise InvalidArgument(error.message, reason="UNKNOWN_MODEL", field="options.model") from error
 
 
-def _show(preview: Callable[[Preview], None], index: int, progress: float, images: list[Image.Image]) -> None:
-    preview(Preview(index, png(images[0]), progress))
+def _show(
+    preview: Callable[[Preview], None], indices: Sequence[int], progress: float, images: list[Image.Image]
+) -> None:
+    for index, image in zip(indices, images, strict=True):
+        preview(Preview(index, png(image), progress))
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, scheduler: str) -> "TextToImage":
+def _loaded(folder: Path, scheduler: str, computing: Computing) -> "TextToImage":
     """Returns the pipeline of a folder; the last one stays in memory. For worker processes alone."""
     import torch
 
@@ -132,7 +142,7 @@ def _loaded(folder: Path, scheduler: str) -> "TextToImage":
 
     # One core for each worker; and more of them would add up the same sums in another order.
     torch.set_num_threads(1)
-    return TextToImage.load(folder, scheduler)
+    return TextToImage.load(folder, scheduler, computing)
 
 
 def _check(options: pb.GenerationOptions) -> None:
