@@ -6,25 +6,22 @@ flagged as what it is, with 95 % intervals by Wilson. Takes five minutes on one 
 """
 
 import argparse
-import hashlib
 import io
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from answers import share
 from PIL import Image, ImageFilter
 
-from canicor import manifest
-from canicor.manifest import Origin, Row
 from canicor.model_repository import ModelRepository
 from canicor.phantom import Phantom, draw
+from canicor.phantom.folder import IMAGES, MANIFEST, Order, write
 from canicor.settings import Settings
-from canicor.store import Store, file_url
-from canicor.vhs import heart_size
+from canicor.store import file_url
 from services.generator.curation import (
     Code,
     Curation,
@@ -104,8 +101,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what curation finds.")
     parser.add_argument("--phantoms", type=int, default=1000, help="clean ones; default: %(default)s")
     count = parser.parse_args().phantoms
-    with tempfile.TemporaryDirectory() as folder:
-        curator = curator_beside(drawn(REFERENCE_SEED, REFERENCE), Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        order = Order(REFERENCE_SEED, size=(WIDTH, HEIGHT))
+        write(folder, REFERENCE, order, lambda: None)
+        measure(curator_beside(folder), [Image.open(file) for file in sorted((folder / IMAGES).iterdir())], count)
+
+
+def measure(curator: Curator, reference: list[Image.Image], count: int) -> None:
     clean = [png(image(one)) for one in drawn(CLEAN_SEED, count)]
     began = time.perf_counter()
     examined = [curator.examine(content) for content in clean]
@@ -128,7 +131,7 @@ def main() -> None:
     ]
     print(f"  {share(f'a VHS of {IMPOSSIBLE_VHS:g}', [flagged(curator, one, HEART) for one in large])}")
     for name, copy in COPIES.items():
-        copies = [copy(image(one), index) for index, one in enumerate(drawn(REFERENCE_SEED, FAULTY))]
+        copies = [copy(one, index) for index, one in enumerate(reference[:FAULTY])]
         hits = [flagged(curator, one, frozenset({Code.COPY})) for one in copies]
         print(f"  {share(f'copy of the reference, {name}', hits)}")
     pairs = [picture for content in clean[:FAULTY] for picture in (content, png(compressed_anew(content)))]
@@ -162,36 +165,12 @@ def flagged(curator: Curator, picture: Image.Image, codes: frozenset[Code]) -> b
     return bool(codes & {finding.code for finding in curator.examine(png(picture)).findings})
 
 
-def curator_beside(reference: Iterable[Phantom], folder: Path) -> Curator:
-    """Returns a curator by the generator's defaults, beside these phantoms."""
-    store = Store(file_url(folder))
-    rows = []
-    for index, phantom in enumerate(reference):
-        content = png(image(phantom))
-        store.put(f"{index}.png", content)
-        rows.append(
-            Row(
-                image_url=store.url(f"{index}.png"),
-                image_sha256=hashlib.sha256(content).hexdigest(),
-                origin=Origin.PHANTOM,
-                batch_id="",
-                batch_index=0,
-                batch_seed=0,
-                subject_id=str(index),
-                split="",
-                key_points=phantom.key_points,
-                pixel_aspect=1.0,
-                vhs=phantom.vhs,
-                heart_size=heart_size(phantom.vhs),
-                labeller="phantom",
-                review_state="approved",
-            )
-        )
-    store.put("manifest.parquet", manifest.write(rows))
+def curator_beside(reference: Path) -> Curator:
+    """Returns a curator by the generator's defaults, beside the phantoms of a folder."""
     settings = Settings()
-    limits = CurationSettings(curation_reference=store.url("manifest.parquet"))
+    limits = CurationSettings(curation_reference=str(reference / MANIFEST))
     model = reading_model(limits.curation_model, ModelRepository.of(settings))
-    return Curator(Curation(limits, model, settings.models, settings.shipped_model, store.url("")))
+    return Curator(Curation(limits, model, settings.models, settings.shipped_model, file_url(reference)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ what start and end take falls out of the seconds a step. The two take turns. Tak
 """
 
 import argparse
-import hashlib
 import os
 import subprocess
 import sys
@@ -19,18 +18,14 @@ from pathlib import Path
 from statistics import median
 
 from diffusers import AutoencoderKL
-from PIL import Image
 
-from canicor import manifest
-from canicor.manifest import Origin, Row
-from canicor.phantom import draw
+from canicor.phantom.folder import IMAGES, MANIFEST, Order, write
 from canicor.pipeline import PAPER_CLASS_PROMPT
-from canicor.vhs import HEART_SIZES, HeartSize
+from canicor.vhs import HeartSize
 from training.generator import base
 
 SIDE = 128
-IMAGES, CLASS_IMAGES = 24, 12
-HELD_OUT = 6
+CLINIC_IMAGES, CLASS_IMAGES = 60, 12
 FEW, MORE = 10, 60
 BATCH = 2
 PROMPT = f"photo of {HeartSize.LARGE} Cardiovascular Thoracic radiograph x-ray"
@@ -45,40 +40,9 @@ def pipeline(folder: Path) -> Path:
 
 
 def phantoms(folder: Path, count: int, seed: int) -> Path:
-    """Writes phantoms, each class in turn, and returns their folder."""
-    folder.mkdir()
-    for index in range(count):
-        drawn = draw(seed, index, heart_size=HEART_SIZES[index % 3], width=SIDE, height=SIDE)
-        Image.fromarray(drawn.pixels).save(folder / f"{index}.png")
+    """Writes phantoms and their manifest, and returns the folder."""
+    write(folder, count, Order(seed, size=(SIDE, SIDE)), lambda: None)
     return folder
-
-
-def manifest_of(training: Path, held_out: Path) -> Path:
-    """Writes a manifest of what is learnt from and of what is not, since it needs both, and returns its file."""
-    rows = [row(training / f"{index}.png", index, "train") for index in range(IMAGES)]
-    rows += [row(held_out / f"{index}.png", index, ("validation", "test")[index % 2]) for index in range(HELD_OUT)]
-    written = training.parent / "manifest.parquet"
-    written.write_bytes(manifest.write(rows))
-    return written
-
-
-def row(file: Path, index: int, split: str) -> Row:
-    return Row(
-        image_url=file.as_uri(),
-        image_sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        origin=Origin.PHANTOM,
-        batch_id="",
-        batch_index=0,
-        batch_seed=0,
-        subject_id=str(file),
-        split=split,
-        key_points=None,
-        pixel_aspect=1.0,
-        vhs=None,
-        heart_size=HEART_SIZES[index % 3],
-        labeller="phantom",
-        review_state="approved",
-    )
 
 
 def ours(model: Path, rows: Path, steps: int) -> list[str]:
@@ -101,8 +65,8 @@ def ours(model: Path, rows: Path, steps: int) -> list[str]:
 def theirs(folder: Path, model: Path, script: Path, steps: int) -> list[str]:
     settings = {
         "pretrained_model_name_or_path": model,
-        "instance_data_dir": folder / "clinic",
-        "class_data_dir": folder / "class",
+        "instance_data_dir": folder / "clinic" / IMAGES,
+        "class_data_dir": folder / "class" / IMAGES,
         "instance_prompt": PROMPT,
         "class_prompt": PAPER_CLASS_PROMPT,
         "num_class_images": CLASS_IMAGES,
@@ -137,9 +101,9 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model, clinic = pipeline(folder), phantoms(folder / "clinic", IMAGES, 71)
+        model, clinic = pipeline(folder), phantoms(folder / "clinic", CLINIC_IMAGES, 71)
         phantoms(folder / "class", CLASS_IMAGES, 72)
-        rows = manifest_of(clinic, phantoms(folder / "held-out", HELD_OUT, 73))
+        rows = clinic / MANIFEST
         environment = {**os.environ, "CANICOR_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
         # What makes the class images once.
         subprocess.run(ours(model, rows, 1), env=environment, check=True, capture_output=True)

@@ -5,87 +5,23 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from google.protobuf import json_format
-from sqlalchemy import RowMapping, Select, func, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from canicor.errors import AlreadyExists, NotFound, ResourceExhausted
 from canicor.generator.v1 import generator_pb2 as pb
-from services.generator.curation import Code, Conclusion, Examination, Finding, JudgedImage, Verdict, verdict
+from services.generator.curation import Conclusion, JudgedImage, Verdict, verdict
 from services.generator.plan import image_count, no_such_batch
+from services.generator.rows import COUNTS, UNENDED, Batch, BatchState, batch_of, findings_of, image_of, image_row
 from services.generator.tables import BATCHES, IMAGES
-from services.generator.targets import target_from_json, target_json
 from services.generator.worker import ImageRecord, utc_now
-
-# The column of `BATCHES` that counts images of a verdict.
-_COUNTS = {kind: f"{kind.lower()}_count" for kind in Verdict}
 
 # Indices whose rows are looked up at once where a batch is taken up.
 _BLOCK = 1000
-
-
-class BatchState(StrEnum):
-    """Where a batch stands."""
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-
-_UNENDED = (BatchState.QUEUED, BatchState.RUNNING)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A batch as it stands.
-
-    Attributes:
-        number: Grows with each batch.
-        id: What callers know it by.
-        request: What was asked for, defaults filled in.
-        state: Where it stands.
-        image_count: Images asked for.
-        completed_count: Images made and stored.
-        images_per_second: Since work began or was taken up again; 0 where that is not known.
-        error: Why it failed; empty otherwise.
-        create_time: UTC, without a time zone, as the next two.
-        start_time: When work on it began.
-        end_time: When it ended.
-        client: Who asked for it, by the name on his token.
-        curation_model: NAME/VERSION of the model that reads its images; empty for none.
-        verdicts: Images by verdict; those that nothing was looked at of are in none.
-        report_key: Of its report in the object store; empty until it has ended well.
-        fidelity: As `Conclusion.fidelity`.
-    """
-
-    number: int
-    id: str
-    request: pb.CreateBatchRequest
-    state: BatchState
-    image_count: int
-    completed_count: int
-    images_per_second: float
-    error: str
-    create_time: datetime
-    start_time: datetime | None
-    end_time: datetime | None
-    client: str
-    curation_model: str
-    verdicts: dict[Verdict, int]
-    report_key: str
-    fidelity: dict[str, float]
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing about it will change."""
-        return self.state not in _UNENDED
 
 
 @dataclass(frozen=True)
@@ -170,7 +106,7 @@ class Batches:
 
     async def unended(self) -> list[Batch]:
         """Returns the batches that wait or are worked on."""
-        return await self._all(select(BATCHES).where(BATCHES.c.state.in_(_UNENDED)))
+        return await self._all(select(BATCHES).where(BATCHES.c.state.in_(UNENDED)))
 
     async def count_by_state(self) -> dict[BatchState, int]:
         """Returns how many batches there are in each state."""
@@ -197,7 +133,7 @@ class Batches:
             batch = await _batch(connection, batch_id, for_update=True)
             if batch.ended:
                 return None
-            await connection.execute(insert(IMAGES), [_row(batch_id, image) for image in images])
+            await connection.execute(insert(IMAGES), [image_row(batch_id, image) for image in images])
             changes = {
                 "completed_count": batch.completed_count + len(images),
                 "images_per_second": images_per_second,
@@ -205,7 +141,7 @@ class Batches:
             }
             for kind in Verdict:
                 count = sum(image.verdict is kind for image in images)
-                changes[_COUNTS[kind]] = batch.verdicts[kind] + count
+                changes[COUNTS[kind]] = batch.verdicts[kind] + count
             await connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(changes))
             return await _batch(connection, batch_id)
 
@@ -216,7 +152,7 @@ class Batches:
         async with self._engine.begin() as connection:
             rows = await connection.execute(query.order_by(IMAGES.c.index))
             return [
-                JudgedImage(row["index"], row["key"], row["fingerprint"], _findings(row["findings"]))
+                JudgedImage(row["index"], row["key"], row["fingerprint"], findings_of(row["findings"]))
                 for row in rows.mappings()
             ]
 
@@ -230,7 +166,7 @@ class Batches:
             for index, finding in conclusion.duplicates.items():
                 image = (IMAGES.c.batch_id == batch_id) & (IMAGES.c.index == index)
                 row = (await connection.execute(select(IMAGES.c.verdict, IMAGES.c.findings).where(image))).one()
-                found = (*_findings(row.findings), finding)
+                found = (*findings_of(row.findings), finding)
                 verdicts[Verdict(row.verdict)] -= 1
                 verdicts[verdict(found)] += 1
                 changes = {"verdict": verdict(found), "findings": [asdict(one) for one in found]}
@@ -240,7 +176,7 @@ class Batches:
                 "end_time": utc_now(),
                 "report_key": conclusion.report_key,
                 "fidelity": conclusion.fidelity,
-                **{_COUNTS[kind]: verdicts[kind] for kind in Verdict},
+                **{COUNTS[kind]: verdicts[kind] for kind in Verdict},
             }
             await connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(ended))
             return await _batch(connection, batch_id)
@@ -270,7 +206,7 @@ class Batches:
             query = query.where(IMAGES.c.verdict.in_([kind or "" for kind in verdicts]))
         async with self._engine.begin() as connection:
             rows = await connection.execute(query.order_by(IMAGES.c.index).limit(limit))
-            return [_image(row) for row in rows.mappings()]
+            return [image_of(row) for row in rows.mappings()]
 
     async def image(self, batch: Batch, index: int) -> ImageRecord:
         """Returns one image.
@@ -297,10 +233,10 @@ class Batches:
                 reason="REQUEST_ID_TAKEN",
                 field="request_id",
             )
-        return _from_row(row)
+        return batch_of(row)
 
     async def _change(self, batch_id: str, **changes: Any) -> Batch:  # noqa: ANN401 - column values
-        unended = (BATCHES.c.id == batch_id) & BATCHES.c.state.in_(_UNENDED)
+        unended = (BATCHES.c.id == batch_id) & BATCHES.c.state.in_(UNENDED)
         async with self._engine.begin() as connection:
             await connection.execute(update(BATCHES).where(unended).values(changes))
             return await _batch(connection, batch_id)
@@ -314,7 +250,7 @@ class Batches:
 
     async def _all(self, query: Select[Any]) -> list[Batch]:
         async with self._engine.begin() as connection:
-            return [_from_row(row) for row in (await connection.execute(query)).mappings()]
+            return [batch_of(row) for row in (await connection.execute(query)).mappings()]
 
 
 async def _batch(connection: AsyncConnection, batch_id: str, *, for_update: bool = False) -> Batch:
@@ -322,13 +258,13 @@ async def _batch(connection: AsyncConnection, batch_id: str, *, for_update: bool
     row = (await connection.execute(query.with_for_update() if for_update else query)).mappings().one_or_none()
     if row is None:
         raise no_such_batch()
-    return _from_row(row)
+    return batch_of(row)
 
 
 async def _outstanding(connection: AsyncConnection, client: str) -> int:
     """Returns how many images of a client's batches that have not ended are still to be made."""
     missing = func.sum(BATCHES.c.image_count - BATCHES.c.completed_count)
-    query = select(missing).where(BATCHES.c.client == client, BATCHES.c.state.in_(_UNENDED))
+    query = select(missing).where(BATCHES.c.client == client, BATCHES.c.state.in_(UNENDED))
     return (await connection.execute(query)).scalar() or 0
 
 
@@ -339,71 +275,3 @@ def _check_quota(owner: Owner, asked: int, outstanding: int) -> None:
             f"have {owner.most_images}: wait until a batch has ended, or cancel one.",
             reason="QUOTA",
         )
-
-
-def _from_row(row: RowMapping) -> Batch:
-    return Batch(
-        number=row["number"],
-        id=row["id"],
-        request=json_format.ParseDict(row["request"], pb.CreateBatchRequest()),
-        state=BatchState(row["state"]),
-        image_count=row["image_count"],
-        completed_count=row["completed_count"],
-        images_per_second=row["images_per_second"],
-        error=row["error"],
-        create_time=row["create_time"],
-        start_time=row["start_time"],
-        end_time=row["end_time"],
-        client=row["client"],
-        curation_model=row["curation_model"],
-        verdicts={kind: row[column] for kind, column in _COUNTS.items()},
-        report_key=row["report_key"],
-        fidelity=row["fidelity"] or {},
-    )
-
-
-def _row(batch_id: str, image: ImageRecord) -> dict[str, Any]:
-    return {
-        "batch_id": batch_id,
-        "index": image.index,
-        "key": image.key,
-        "sha256": image.sha256,
-        "width": image.width,
-        "height": image.height,
-        "target": target_json(image.target),
-        "key_points": image.key_points,
-        "model_digest": image.model_digest,
-        "prompt": image.prompt,
-        "create_time": image.create_time,
-        "verdict": image.verdict or "",
-        "scores": image.examination and image.examination.scores,
-        "findings": image.examination and [asdict(finding) for finding in image.examination.findings],
-        "fingerprint": image.examination.fingerprint if image.examination else "",
-    }
-
-
-def _image(row: RowMapping) -> ImageRecord:
-    return ImageRecord(
-        index=row["index"],
-        key=row["key"],
-        sha256=row["sha256"],
-        width=row["width"],
-        height=row["height"],
-        target=target_from_json(row["target"]),
-        key_points=row["key_points"],
-        model_digest=row["model_digest"],
-        prompt=row["prompt"],
-        examination=_examination(row),
-        seconds=0.0,
-        create_time=row["create_time"],
-    )
-
-
-def _examination(row: RowMapping) -> Examination | None:
-    if not row["verdict"]:
-        return None
-    return Examination(row["scores"], _findings(row["findings"]), row["fingerprint"])
-
-
-def _findings(stored: Sequence[dict[str, str]]) -> tuple[Finding, ...]:
-    return tuple(Finding(Code(one["code"]), one["message"]) for one in stored)

@@ -9,8 +9,8 @@ from canicor.generator.v1 import generator_pb2 as pb
 from canicor.messages import key_points_message
 from canicor.store import Store
 from canicor.vhs import KeyPoints
-from services.generator.batches import Batch
 from services.generator.curation import Verdict
+from services.generator.rows import Batch
 from services.generator.targets import Target, show_target
 from services.generator.worker import ImageRecord
 

@@ -13,11 +13,12 @@ from canicor.errors import CanicorError, Unavailable
 from canicor.pipeline import Computing
 from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
-from services.generator.batches import Batch, Batches, BatchState
+from services.generator.batches import Batches
 from services.generator.changes import Changes
 from services.generator.curation import Curation, conclude
 from services.generator.executors import Executor
 from services.generator.metrics import BATCHES, count_image, count_verdicts
+from services.generator.rows import Batch, BatchState
 from services.generator.targets import Targets
 from services.generator.worker import ImageRecord, Work, make_and_store
 

@@ -7,8 +7,9 @@ import pytest
 
 import services.generator
 from canicor.generator.v1 import generator_pb2 as pb
-from services.generator.batches import Batches, BatchState, Owner
+from services.generator.batches import Batches, Owner
 from services.generator.curation import Code, Conclusion, Examination, Finding, Verdict
+from services.generator.rows import BatchState
 from services.generator.worker import ImageRecord, utc_now
 from services.runtime.database import opened
 
