@@ -27,8 +27,11 @@ _LATENT_CHANNELS = 8
 """Twice Stable Diffusion's: a small picture has more to say by the pixel."""
 
 _AUTOENCODER = (16, 32, 48, 80)
-_UNET = (80, 128, 192)
+_UNET = (64, 112, 160)
 """Channels at each scale, from fine to coarse."""
+
+_BLOCKS = ("Down", "CrossAttnDown", "CrossAttnDown")
+"""Words are heard at the coarser scales alone: at the finest, attention would take more than half of the time."""
 
 _GROUPS = 16
 _WORDS = 128
@@ -96,8 +99,8 @@ def untaught(seed: int) -> StableDiffusionPipeline:
         sample_size=(HEIGHT // _SHRUNK, WIDTH // _SHRUNK),
         in_channels=_LATENT_CHANNELS,
         out_channels=_LATENT_CHANNELS,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=tuple(f"{kind}Block2D" for kind in _BLOCKS),
+        up_block_types=tuple(f"{kind.replace('Down', 'Up')}Block2D" for kind in reversed(_BLOCKS)),
         block_out_channels=_UNET,
         layers_per_block=1,
         cross_attention_dim=_WORDS,
