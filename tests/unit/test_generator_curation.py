@@ -1,6 +1,7 @@
 """Curation: what is wrong with an image is found and said, and what is right is let through."""
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from services.generator.curation import (
     JudgedImage,
     Verdict,
     conclude,
+    conclusion,
     reading_model,
     verdict,
 )
@@ -138,6 +140,16 @@ def test_a_model_that_can_not_read_is_refused(tmp_path: Path) -> None:
         Curator(replace(curation(tmp_path, "vhs-class/1"), models=file_url(tmp_path)))
 
 
+def test_a_model_that_answers_no_number_makes_an_image_doubtful(tmp_path: Path) -> None:
+    repository = ModelRepository(file_url(tmp_path / "models"))
+    toy_models.push(repository, toy_models.keypoints_model(np.full((6, 2), np.nan), np.nan))
+    curator = Curator(replace(curation(tmp_path, "vhs-keypoints/1"), models=file_url(tmp_path / "models")))
+    examined = curator.examine(png(phantom()))
+    assert {Code.NO_HEART, Code.UNSURE, Code.ANATOMY} <= codes(examined)
+    assert verdict(examined.findings) is Verdict.DOUBTFUL
+    assert json.loads(json.dumps(examined.scores, allow_nan=False)) == examined.scores
+
+
 def test_which_model_reads(tmp_path: Path) -> None:
     repository = ModelRepository(file_url(tmp_path))
     assert reading_model("vhs-keypoints", repository) == ""
@@ -248,14 +260,14 @@ def test_a_batch_is_concluded_with_duplicates_fidelity_and_a_report(beside, tmp_
     pictures = [phantom(index) for index in range(12)]
     pictures += [shifted(pictures[3]), Image.new("L", (320, 250)), pictures[5].filter(ImageFilter.GaussianBlur(4))]
     images = judged(store, pictures, Curator(asked))
-    conclusion = conclude({"batch": "b<1>"}, images, asked, "report.html")
-    assert {index: finding.code for index, finding in conclusion.duplicates.items()} == {
+    said = conclude({"batch": "b<1>"}, images, asked, "report.html")
+    assert {index: finding.code for index, finding in said.duplicates.items()} == {
         12: Code.DUPLICATE,
         14: Code.DUPLICATE,
     }
-    assert "image 3 " in conclusion.duplicates[12].message
-    assert "image 5 " in conclusion.duplicates[14].message
-    assert set(conclusion.fidelity) == {"kid", "kid_of_reference", "precision", "recall", "density", "coverage"}
+    assert "image 3 " in said.duplicates[12].message
+    assert "image 5 " in said.duplicates[14].message
+    assert set(said.fidelity) == {"kid", "kid_of_reference", "precision", "recall", "density", "coverage"}
     report = store.get("report.html").decode()
     assert "b&lt;1&gt;" in report
     assert report.count("<img ") == 12 + 3 + 24
@@ -264,11 +276,30 @@ def test_a_batch_is_concluded_with_duplicates_fidelity_and_a_report(beside, tmp_
     assert "Doubtful" not in report
 
 
+def test_duplicates_are_found_over_any_distance(monkeypatch) -> None:
+    monkeypatch.setattr(conclusion, "_BLOCK", 7)
+    rng = np.random.default_rng(0)
+    prints = rng.integers(0, 2**63, (40, 4), np.uint64)
+    prints[[9, 30, 31]] = prints[[2, 8, 2]]
+    prints[31, 0] ^= np.uint64(0b1011)
+    images = [JudgedImage(100 + index, "", to_text(one), ()) for index, one in enumerate(prints)]
+    images.insert(5, JudgedImage(99, "", "", ()))
+    found = conclusion.duplicates(images, 3)
+    assert {index: finding.message for index, finding in found.items()} == {
+        109: "It shows what image 102 shows: their fingerprints differ in 0 of 256 bits.",
+        130: "It shows what image 108 shows: their fingerprints differ in 0 of 256 bits.",
+        131: "It shows what image 102 shows: their fingerprints differ in 3 of 256 bits.",
+    }
+    assert set(conclusion.duplicates(images, 2)) == {109, 130}
+    assert conclusion.duplicates(images[:1], 256) == {}
+    assert conclusion.duplicates([], 32) == {}
+
+
 def test_a_batch_without_a_reference_has_a_report_without_figures(tmp_path: Path) -> None:
     asked = curation(tmp_path)
     store = Store(asked.store_url)
-    conclusion = conclude({"batch": "one"}, judged(store, [phantom()], Curator(asked)), asked, "report.html")
-    assert (conclusion.duplicates, conclusion.fidelity) == ({}, {})
+    said = conclude({"batch": "one"}, judged(store, [phantom()], Curator(asked)), asked, "report.html")
+    assert (said.duplicates, said.fidelity) == ({}, {})
     assert "CANICOR_CURATION_REFERENCE" in store.get("report.html").decode()
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import isfinite
 from typing import Self
 
 import numpy as np
@@ -114,7 +115,10 @@ class Curator:
                 more.append(
                     Finding(Code.COPY, f"It shows what {nearest.url} shows: they correlate by {alike:.2f}.")
                 )
-        return Examination(scores, (*findings(scores, self._limits), *more), to_text(seen.fingerprint))
+        found = (*findings(scores, self._limits), *more)
+        # JSON, which scores are kept in, has no other numbers.
+        finite = {name: score for name, score in scores.items() if isfinite(score)}
+        return Examination(finite, found, to_text(seen.fingerprint))
 
     def features(self, png: bytes) -> NDArray[np.float32]:
         """Returns the features of an image, float32 [D]; empty where there is no model."""

@@ -67,8 +67,8 @@ class Reader:
         }
         if DISTANCE in outputs and self._max_distance:
             scores[DISTANCE] = float(outputs[DISTANCE][0]) / self._max_distance
-        found = KeyPoints.from_array(image.placement.to_radiograph(points))
         try:
+            found = KeyPoints.from_array(image.placement.to_radiograph(points))
             scores["vhs"] = measure(found, image.pixel_aspect).vhs
             sentences = implausible(found, image.pixel_aspect)
         except InvalidArgument as error:
