@@ -37,7 +37,7 @@ def distance_of(network: KeyPointNetwork | ClassNetwork) -> FeatureDistance:
 
 
 def test_key_points_and_their_heat(key_points: KeyPointNetwork) -> None:
-    points, peaks, distance, heat = run(ServedKeyPoints(key_points, distance_of(key_points)))
+    points, peaks, distance, features, heat = run(ServedKeyPoints(key_points, distance_of(key_points)))
     own_points, own_peaks = run(key_points)
     other_points, other_peaks = run(key_points, PIXELS[:, :, ::-1].copy())
     back = torch.tensor([95.0, 0.0]) + other_points * torch.tensor([-1.0, 1.0])
@@ -45,6 +45,7 @@ def test_key_points_and_their_heat(key_points: KeyPointNetwork) -> None:
     # The mean of two maps has no higher peak than the mean of their peaks.
     assert bool((peaks <= (own_peaks + other_peaks) / 2 + 1e-6).all())
     assert distance.shape == (8,)
+    assert features.shape == (8, sum(one.shape[1] for one in key_points.encoder(torch.from_numpy(PIXELS))))
     assert heat.shape == (8, 64 // HEAT_MAP_STRIDE, 96 // HEAT_MAP_STRIDE)
     # The hottest cell of all is the strongest of the six peaks.
     assert torch.equal(heat.amax((1, 2)), peaks.amax(1))
@@ -53,20 +54,21 @@ def test_key_points_and_their_heat(key_points: KeyPointNetwork) -> None:
 
 def test_a_mirrored_radiograph_has_the_same_answer_mirrored(key_points: KeyPointNetwork) -> None:
     served = ServedKeyPoints(key_points, distance_of(key_points))
-    points, peaks, distance, heat = run(served)
-    other_points, other_peaks, other_distance, other_heat = run(served, PIXELS[:, :, ::-1].copy())
+    points, peaks, distance, features, heat = run(served)
+    other_points, other_peaks, other_distance, other_features, other_heat = run(served, PIXELS[:, :, ::-1].copy())
     assert torch.allclose(other_points, torch.tensor([95.0, 0.0]) + points * torch.tensor([-1.0, 1.0]), atol=1e-4)
     assert torch.allclose(other_peaks, peaks, atol=1e-5)
     assert torch.allclose(other_distance, distance, rtol=1e-4)
+    assert torch.allclose(other_features, features, atol=1e-3 * float(features.norm(dim=1).max()))
     assert torch.allclose(other_heat, heat.flip(-1), atol=1e-5)
 
 
 def test_probabilities_and_their_heat(classes: ClassNetwork) -> None:
     with torch.no_grad():
         classes.head[-1].weight.abs_()
-    probabilities, distance, heat = run(ServedClasses(classes, 2.0, distance_of(classes)))
+    probabilities, distance, features, heat = run(ServedClasses(classes, 2.0, distance_of(classes)))
     assert torch.allclose(probabilities, (run(classes) / 2).softmax(-1))
-    assert distance.shape == (8,)
+    assert torch.allclose(features.norm(dim=1), distance, rtol=1e-4)
     assert heat.shape == (8, 2, 3)
     assert bool(((heat >= 0) & (heat <= 1)).all())
     assert bool((heat.amax((1, 2)) >= 1 - 1e-6).all())
@@ -85,7 +87,7 @@ def test_the_activation_adds_up_to_the_logit(classes: ClassNetwork) -> None:
 def test_a_class_that_nothing_speaks_for_has_no_heat(classes: ClassNetwork) -> None:
     with torch.no_grad():
         classes.head[-1].weight.copy_(-classes.head[-1].weight.abs())
-    _, _, heat = run(ServedClasses(classes, 1.0, distance_of(classes)))
+    *_, heat = run(ServedClasses(classes, 1.0, distance_of(classes)))
     assert bool((heat == 0).all())
 
 
@@ -95,11 +97,12 @@ class TestDistance:
         size = sum(one.shape[1] for one in run_maps(classes))
         mean, whitening = rng.normal(size=size), rng.normal(size=(size, size)) / size
         with torch.inference_mode():
-            found = FeatureDistance(mean, whitening)(run_maps(classes))
+            found, features = FeatureDistance(mean, whitening)(run_maps(classes))
         pooled = np.concatenate([one.numpy().mean(axis=(2, 3)) for one in run_maps(classes)], axis=1)
         inverse = whitening @ whitening.T
         by_hand = [np.sqrt((one - mean) @ inverse @ (one - mean)) for one in pooled]
         assert found.numpy() == pytest.approx(np.array(by_hand), rel=1e-4)
+        assert features.numpy() == pytest.approx((pooled - mean) @ whitening, abs=1e-3)
 
     def test_is_small_for_what_it_was_fitted_on_and_large_for_what_not(self, classes: ClassNetwork) -> None:
         rng = np.random.default_rng(2)
@@ -109,8 +112,8 @@ class TestDistance:
         )
         fitted = FeatureDistance.fit(classes.encoder, images, Strength(), seed=0)
         with torch.inference_mode():
-            own = fitted(classes.encoder(torch.from_numpy(smooth)))
-            other = fitted(classes.encoder(torch.from_numpy(PIXELS)))
+            own, _ = fitted(classes.encoder(torch.from_numpy(smooth)))
+            other, _ = fitted(classes.encoder(torch.from_numpy(PIXELS)))
         assert own.median() < 20
         assert other.min() > 3 * own.max()
 
