@@ -39,17 +39,22 @@ def generator(name: str, folder: Path) -> Iterator[GeneratorServiceStub]:
         server.terminate()
 
 
-def images_per_second(stub: GeneratorServiceStub, request_id: str, count: int) -> float:
+def watched(stub: GeneratorServiceStub, request_id: str, count: int) -> Iterator[tuple[float, int]]:
+    """Has a batch made, and yields when how many of its images were stored, from the first on."""
     request = pb.CreateBatchRequest(request_id=request_id, portions=[pb.Portion(count=count)], seed=1)
     batch = stub.CreateBatch(request).batch
-    first: tuple[float, int] | None = None
     for update in stub.WatchBatch(pb.WatchBatchRequest(batch_id=batch.id)):
-        now, made = time.perf_counter(), update.batch.completed_count
-        if made and first is None:
-            first = now, made
-        if made == count and first is not None:
-            return (made - first[1]) / (now - first[0])
-    raise SystemExit(f"The batch ended early: {update.batch.error}")
+        batch = update.batch
+        if batch.completed_count:
+            yield time.perf_counter(), batch.completed_count
+    if batch.state != pb.BATCH_STATE_SUCCEEDED:
+        raise SystemExit(f"The batch ended early: {batch.error}")
+
+
+def images_per_second(stub: GeneratorServiceStub, request_id: str, count: int) -> float:
+    seen = list(watched(stub, request_id, count))
+    (began, first), (ended, last) = seen[0], next(one for one in seen if one[1] == count)
+    return (last - first) / (ended - began)
 
 
 def main() -> None:
@@ -61,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         stubs = {name: servers.enter_context(generator(name, Path(folder))) for name in CONTESTANTS}
         for stub in stubs.values():
-            images_per_second(stub, "warm-up", WARM_UP)
+            list(watched(stub, "warm-up", WARM_UP))
         for turn in range(asked.rounds):
             for name, stub in stubs.items():
                 speeds[name].append(images_per_second(stub, f"turn-{turn}", asked.count))

@@ -20,7 +20,7 @@ from training.augmentation import Strength, augment
 from training.checkpoint import Checkpoint, State
 from training.dataset import Images
 from training.network import KeyPointNetwork, along_spine, decode, targets
-from training.processes import Precision, accelerator, agree, share
+from training.processes import Precision, accelerator, agree, reproducible, share
 from training.rand_augment import rand_augment
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -176,7 +176,7 @@ def fit(
     """
     ours = accelerator(recipe.precision)
     # CUDA has no such algorithm for some of the layers.
-    torch.use_deterministic_algorithms(ours.device.type == "cpu")
+    reproducible(on_cpu=ours.device.type == "cpu")
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
     network = build().to(memory_format=torch.channels_last).train()

@@ -3,6 +3,7 @@
 import os
 from enum import StrEnum
 
+import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
@@ -48,6 +49,13 @@ def accelerator(precision: Precision) -> Accelerator:
             reason="BAD_PRECISION",
         )
     return ours
+
+
+def reproducible(*, on_cpu: bool) -> None:
+    """Makes the same steps give the same weights on a CPU; a GPU would have to do without its fastest kernels."""
+    torch.use_deterministic_algorithms(on_cpu)
+    # Nothing here reads memory that it has not written; to fill it all the same takes a twentieth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def share(batch: Tensor, ours: Accelerator) -> Tensor:

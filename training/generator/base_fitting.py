@@ -27,6 +27,7 @@ from training.dataset import Progress
 from training.fitting import moving_average
 from training.generator import base
 from training.generator.denoising import Denoising
+from training.processes import reproducible
 
 LOWEST_VHS, HIGHEST_VHS = 6.0, 13.0
 """Of the phantoms that teach, drawn evenly between: the rare hearts are shown as often as the others."""
@@ -100,7 +101,7 @@ def _draw(seed: int, index: int) -> tuple[NDArray[np.uint8], float]:
 
 def teach(phantoms: Phantoms, recipe: BaseRecipe, seed: int, progress: Progress) -> StableDiffusionPipeline:
     """Returns a base model; on one CPU the same arguments give the same weights."""
-    torch.use_deterministic_algorithms(True)
+    reproducible(on_cpu=True)
     pipeline = base.untaught(seed)
     generator = Generator().manual_seed(seed)
     pixels = torch.from_numpy(phantoms.pixels)[:, None]

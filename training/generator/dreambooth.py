@@ -24,7 +24,7 @@ from training.checkpoint import Checkpoint, State
 from training.fitting import moving_average
 from training.generator.denoising import Denoising
 from training.generator.recipe import DreamBooth, Method
-from training.processes import Precision, accelerator, agree, share
+from training.processes import Precision, accelerator, agree, reproducible, share
 
 _ATTENTION = ("to_k", "to_q", "to_v", "to_out.0")
 """What LoRA stands beside, as in diffusers' own script."""
@@ -73,7 +73,7 @@ def fine_tune(
         DataLoss, InvalidArgument, ResourceExhausted: As `Checkpoint`.
     """
     ours = _accelerator(recipe.precision)
-    torch.use_deterministic_algorithms(ours.device.type == "cpu")
+    reproducible(on_cpu=ours.device.type == "cpu")
     torch.manual_seed(recipe.seed)
     pipeline.to(ours.device)
     learning = _learning(pipeline, recipe)
