@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from canicor.errors import InvalidArgument, ResourceExhausted
+from canicor.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from services.generator.executors import LocalExecutor, named
 from services.generator.worker import Tell
 
@@ -92,6 +92,20 @@ async def test_ray_runs_tells_fails_and_replaces_as_local_processes_do(monkeypat
         assert await executor.run(len, "abc") == 3
     finally:
         await executor.close()
+
+
+def test_a_node_of_ray_that_is_late_gets_a_second_chance_and_then_a_sentence(monkeypatch, tmp_path):
+    ray = pytest.importorskip("ray")
+    tries = []
+
+    def late(**_: object) -> None:
+        tries.append(1)
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(FailedPrecondition, match="Ray can't be reached: The current node timed out"):
+        named("ray", 2, tmp_path.as_uri())
+    assert len(tries) == 2
 
 
 def die_once(file: str) -> int:

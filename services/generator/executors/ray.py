@@ -42,11 +42,7 @@ class RayExecutor:
         # Ray would end the process at once at a SIGTERM, which is the server's to answer.
         before = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise FailedPrecondition(
-                f"Ray can't be reached: {str(error).splitlines()[0]}", reason="RAY_UNREACHABLE"
-            ) from error
+            _start()
         finally:
             signal.signal(signal.SIGTERM, before)
         machines = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
@@ -109,6 +105,25 @@ class RayExecutor:
             raise error.cause from None
         finally:
             self._idle.put_nowait(maker)
+
+
+def _start() -> None:
+    """Joins the cluster, or starts one on this machine.
+
+    Raises:
+        FailedPrecondition: That can't be done.
+    """
+    for may_fail in (True, False):
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+            return
+        except Exception as error:
+            ray.shutdown()
+            # A node of its own has 30 s to start, which a busy machine may miss; Ray says so by no class of error.
+            if not (may_fail and type(error) is Exception):
+                raise FailedPrecondition(
+                    f"Ray can't be reached: {str(error).splitlines()[0]}", reason="RAY_UNREACHABLE"
+                ) from error
 
 
 class _Maker:
