@@ -36,6 +36,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/out_of_distribution.py
 	$(BIN)/python benchmarks/trust.py
+	$(BIN)/python benchmarks/curation.py
+	$(BIN)/python -m benchmarks.executors
 
 clean:
 	rm -rf $(VENV) build dist
