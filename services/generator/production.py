@@ -15,12 +15,12 @@ from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator.batches import Batches
 from services.generator.changes import Changes
-from services.generator.curation import Curation, conclude
+from services.generator.curation import Curation
 from services.generator.executors import Executor
 from services.generator.metrics import BATCHES, count_image, count_verdicts
 from services.generator.rows import Batch, BatchState
 from services.generator.targets import Targets
-from services.generator.worker import ImageRecord, Work, make_and_store
+from services.generator.worker import ImageRecord, Work, conclude_batch, make_and_store
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -189,10 +189,12 @@ class Production:
         batch = job.batch
         images = await self._batches.judged(batch.id)
         curation, key = self._curation_of(batch), f"generated/{batch.id}/report.html"
-        conclusion = await self._run(batch, conclude, _facts(batch), images, curation, key)
+        conclusion = await self._run(batch, conclude_batch, _facts(batch), images, curation, key)
         if conclusion is None:
             return
-        count_verdicts((await self._batches.conclude(batch.id, conclusion)).verdicts)
+        end = await self._batches.conclude(batch.id, conclusion)
+        if end.state is BatchState.SUCCEEDED:
+            count_verdicts(end.verdicts)
         self._changes.tell(batch.id)
         await self._count_batches()
 

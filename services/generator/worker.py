@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from multiprocessing.queues import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -22,13 +23,22 @@ from canicor.pipeline_repository import Pipelines
 from canicor.store import Store
 from services.generator import backends
 from services.generator.backends import MadeImage, Preview
-from services.generator.curation import Curation, Examination, Verdict, curator, verdict
+from services.generator.curation import (
+    Conclusion,
+    Curation,
+    Examination,
+    JudgedImage,
+    Verdict,
+    conclude,
+    curator,
+    verdict,
+)
 from services.generator.targets import Target, target_json
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
-# Seconds before each repeat of a write that the store did not take.
+# Seconds before each repeat of what the store did not answer.
 _PAUSES = (0.2, 1.0, 3.0)
 
 
@@ -157,8 +167,9 @@ def make_and_store(work: Work, batch_id: str, store_url: str) -> list[ImageRecor
     store = Store(store_url)
     records = []
     for record, made in _make(work, batch_id):
-        _put(store, record.key.removesuffix("png") + "json", _description(work, record, made))
-        _put(store, record.key, made.png)
+        beside, description = record.key.removesuffix("png") + "json", _description(work, record, made)
+        _insisting(partial(store.put, beside, description))
+        _insisting(partial(store.put, record.key, made.png))
         records.append(record)
     return records
 
@@ -166,6 +177,13 @@ def make_and_store(work: Work, batch_id: str, store_url: str) -> list[ImageRecor
 def make(tell: Tell, work: Work) -> list[tuple[ImageRecord, bytes]]:
     """Makes images and returns them with the bytes of their PNG; tells each `Preview` where there are any."""
     return [(record, made.png) for record, made in _make(work, preview=tell)]
+
+
+def conclude_batch(
+    facts: dict[str, str], images: Sequence[JudgedImage], curation: Curation, report_key: str
+) -> Conclusion:
+    """Says what is to be said of a whole batch: as `curation.conclude`."""
+    return _insisting(partial(conclude, facts, images, curation, report_key))
 
 
 def utc_now() -> datetime:
@@ -222,13 +240,14 @@ def _description(work: Work, record: ImageRecord, made: MadeImage) -> bytes:
     return json.dumps(description, indent=1).encode()
 
 
-def _put(store: Store, key: str, content: bytes) -> None:
+def _insisting(call: Callable[[], _Result]) -> _Result:
+    """Calls what needs the store, and again where that did not answer."""
     for pause in _PAUSES:
         try:
-            return store.put(key, content)
+            return call()
         except Unavailable:
             time.sleep(pause)
-    return store.put(key, content)
+    return call()
 
 
 def _die_with_parent() -> None:
