@@ -14,7 +14,7 @@ from canicor.generator.v1.generator_pb2_grpc import GeneratorServiceStub
 from canicor.measurement.v1.measurement_pb2 import HEART_SIZE_SMALL
 from canicor.pipeline_repository import Pipelines
 from tests import pipelines as tiny
-from tests.integration.test_generator import created, images, watched_to_the_end
+from tests.batches import created, images, watched_to_the_end
 from tests.integration.test_training import write_manifest
 from tests.phantoms import phantom_rows
 from tests.unit.test_pipeline import info

@@ -1,8 +1,10 @@
 """What speaks against an image, in sentences, and what follows from it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
+from typing import NamedTuple
 
 from services.generator.curation.settings import CurationSettings
 
@@ -59,6 +61,73 @@ class Finding:
     message: str
 
 
+class _Gate(NamedTuple):
+    """A score, the lowest and highest that may stand, and what others mean."""
+
+    score: str
+    code: Code
+    limits: Callable[[CurationSettings], tuple[float, float]]
+    sentence: str
+
+
+_GATES = (
+    _Gate(
+        "contrast",
+        Code.EMPTY,
+        lambda limits: (limits.curation_least_contrast, inf),
+        "Its grey levels deviate by {value:.1f} of 255 from their mean: at least {lowest:g} show something.",
+    ),
+    _Gate(
+        "mean_grey",
+        Code.EXPOSURE,
+        lambda limits: (limits.curation_darkest, limits.curation_brightest),
+        "Its mean grey level is {value:.0f}: {lowest:g} to {highest:g} are usual.",
+    ),
+    _Gate(
+        "black_share",
+        Code.CLIPPED,
+        lambda limits: (0.0, limits.curation_most_black),
+        "{value:.0%} of its pixels are black: {highest:.0%} may be.",
+    ),
+    _Gate(
+        "white_share",
+        Code.CLIPPED,
+        lambda limits: (0.0, limits.curation_most_white),
+        "{value:.0%} of its pixels are white: {highest:.0%} may be.",
+    ),
+    _Gate(
+        "sharpness",
+        Code.BLURRED,
+        lambda limits: (limits.curation_least_sharpness, inf),
+        "Its sharpness is {value:.3f}: at least {lowest:g} is sharp, 0.5 is all slopes.",
+    ),
+    _Gate(
+        "lowest_peak",
+        Code.NO_HEART,
+        lambda limits: (limits.curation_least_peak, inf),
+        "A key point is seen with a peak of {value:.2f} only: {lowest:g} is the least.",
+    ),
+    _Gate(
+        "distance",
+        Code.UNUSUAL,
+        lambda limits: (0.0, limits.curation_most_distance),
+        "It lies {value:.1f} limits away from what the reading model learnt from: {highest:g} is the most.",
+    ),
+    _Gate(
+        "disagreement",
+        Code.UNSURE,
+        lambda limits: (0.0, limits.curation_most_disagreement),
+        "Two passes place the points {value:.2f} vertebrae apart: {highest:g} is the most.",
+    ),
+    _Gate(
+        "vhs",
+        Code.VHS,
+        lambda limits: (limits.curation_least_vhs, limits.curation_most_vhs),
+        "Its VHS is read as {value:.1f}: dogs have {lowest:g} to {highest:g}.",
+    ),
+)
+
+
 def verdict(findings: Iterable[Finding]) -> Verdict:
     """Returns what becomes of an image with these findings."""
     codes = {finding.code for finding in findings}
@@ -74,79 +143,16 @@ def findings(scores: Mapping[str, float], limits: CurationSettings) -> Iterator[
         scores: As `Examination.scores`.
         limits: What they are held to.
     """
-    for score, code, lowest, highest, sentence in _gates(limits):
-        value = scores.get(score)
+    for gate in _GATES:
+        value = scores.get(gate.score)
+        lowest, highest = gate.limits(limits)
         # Written so that a NaN is found too.
         if value is not None and not lowest <= value <= highest:
-            yield Finding(code, sentence.format(value))
+            yield Finding(gate.code, gate.sentence.format(value=value, lowest=lowest, highest=highest))
 
 
 def duplicate(index: int, bits: int) -> Finding:
     """What is said of an image that shows what the one at an earlier index shows."""
     return Finding(
         Code.DUPLICATE, f"It shows what image {index} shows: their fingerprints differ in {bits} of 256 bits."
-    )
-
-
-def _gates(limits: CurationSettings) -> Iterator[tuple[str, Code, float, float, str]]:
-    """Yields score, code, lowest and highest that may stand, and what is said of others."""
-    most = float("inf")
-    contrast = limits.curation_least_contrast
-    yield (
-        "contrast",
-        Code.EMPTY,
-        contrast,
-        most,
-        f"Its grey levels deviate by {{:.1f}} of 255 from their mean: at least {contrast:g} show something.",
-    )
-    darkest, brightest = limits.curation_darkest, limits.curation_brightest
-    yield (
-        "mean_grey",
-        Code.EXPOSURE,
-        darkest,
-        brightest,
-        f"Its mean grey level is {{:.0f}}: {darkest:g} to {brightest:g} are usual.",
-    )
-    for colour, limit in (("black", limits.curation_most_black), ("white", limits.curation_most_white)):
-        sentence = f"{{:.0%}} of its pixels are {colour}: {limit:.0%} may be."
-        yield f"{colour}_share", Code.CLIPPED, 0.0, limit, sentence
-    sharp = limits.curation_least_sharpness
-    yield (
-        "sharpness",
-        Code.BLURRED,
-        sharp,
-        most,
-        f"Its sharpness is {{:.3f}}: at least {sharp:g} is sharp, 0.5 is all slopes.",
-    )
-    peak = limits.curation_least_peak
-    yield (
-        "lowest_peak",
-        Code.NO_HEART,
-        peak,
-        most,
-        f"A key point is seen with a peak of {{:.2f}} only: {peak:g} is the least.",
-    )
-    distance = limits.curation_most_distance
-    yield (
-        "distance",
-        Code.UNUSUAL,
-        0.0,
-        distance,
-        f"It lies {{:.1f}} limits away from what the reading model learnt from: {distance:g} is the most.",
-    )
-    apart = limits.curation_most_disagreement
-    yield (
-        "disagreement",
-        Code.UNSURE,
-        0.0,
-        apart,
-        f"Two passes place the points {{:.2f}} vertebrae apart: {apart:g} is the most.",
-    )
-    smallest, largest = limits.curation_least_vhs, limits.curation_most_vhs
-    yield (
-        "vhs",
-        Code.VHS,
-        smallest,
-        largest,
-        f"Its VHS is read as {{:.1f}}: dogs have {smallest:g} to {largest:g}.",
     )

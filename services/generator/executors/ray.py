@@ -121,9 +121,8 @@ def _start() -> None:
             ray.shutdown()
             # A node of its own has 30 s to start, which a busy machine may miss; Ray says so by no class of error.
             if not (may_fail and type(error) is Exception):
-                raise FailedPrecondition(
-                    f"Ray can't be reached: {str(error).splitlines()[0]}", reason="RAY_UNREACHABLE"
-                ) from error
+                said = str(error).partition("\n")[0] or type(error).__name__
+                raise FailedPrecondition(f"Ray can't be reached: {said}", reason="RAY_UNREACHABLE") from error
 
 
 class _Maker:

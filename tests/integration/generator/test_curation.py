@@ -1,7 +1,6 @@
 """Curation over real sockets: what is said of each image and of a batch, and what labeling takes."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from services.generator.curation import Examination
 from services.generator.worker import ImageRecord, utc_now
 from services.runtime.database import opened
 from tests import toy_models
-from tests.integration.test_generator import created, error_of, images, watched_to_the_end
+from tests.batches import created, error_of, images, watched_to_the_end
 from tests.servers import Server, metrics
 from tests.unit.test_generator_curation import phantom, png
 
@@ -32,12 +31,6 @@ IMPOSSIBLE = pb.Portion(count=2, vhs_range=VhsRange(lower=19, upper=19))
 @pytest.fixture
 def generator(serve) -> Server:
     return serve("generator", CANICOR_WORKERS="1", CANICOR_SHIPPED_MODEL="true")
-
-
-@pytest.fixture
-def stub(generator: Server) -> Iterator[GeneratorServiceStub]:
-    with generator.channel() as channel:
-        yield GeneratorServiceStub(channel)
 
 
 def request(*portions: pb.Portion, request_id: str = "one") -> pb.CreateBatchRequest:

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,14 @@ from canicor.measurement.v1.measurement_pb2 import HEART_SIZE_LARGE, VhsRange
 from canicor.pipeline_repository import Pipelines
 from canicor.store import read
 from tests import pipelines as tiny
-from tests.integration.test_generator import created, error_of, images, pixels, watched_to_the_end
+from tests.batches import created, error_of, images, pixels, watched_to_the_end
+from tests.servers import Server
 from tests.unit.test_pipeline import TOKENS, info
 
 
 @pytest.fixture
-def stub(serve) -> Iterator[GeneratorServiceStub]:
-    with serve("generator", CANICOR_WORKERS="1", CANICOR_GENERATOR_BACKEND="diffusers").channel() as channel:
-        yield GeneratorServiceStub(channel)
+def generator(serve) -> Server:
+    return serve("generator", CANICOR_WORKERS="1", CANICOR_GENERATOR_BACKEND="diffusers")
 
 
 @pytest.fixture
