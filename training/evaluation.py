@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
+from canicor.agreement import kappa
 from canicor.bundle import INPUT, Metric
 from canicor.onnx_runtime import open_session
 from canicor.vhs import (
@@ -147,7 +148,7 @@ def class_metrics(
     metrics["balanced_accuracy"] = with_interval(confusion, _balanced_accuracy, subjects, seed)
     metrics["macro_f1"] = with_interval(confusion, _macro_f1, subjects, seed)
     if len({*images.classes.tolist(), *classes.tolist()}) > 1:
-        metrics["quadratic_kappa"] = with_interval(confusion, _quadratic_kappa, subjects, seed)
+        metrics["quadratic_kappa"] = with_interval(confusion, partial(kappa, quadratic=True), subjects, seed)
     bins = np.zeros((count, BINS, 2))
     bins[np.arange(count), bins_of(confidence)] = np.stack([np.ones(count), right - confidence], axis=1)
     metrics["calibration_error"] = with_interval(bins, _calibration_error, subjects, seed)
@@ -236,15 +237,6 @@ def _macro_f1(confusion: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         each = 2.0 * _diagonal(confusion) / (confusion.sum(axis=-1) + confusion.sum(axis=-2))
         return np.asarray(np.nanmean(each, axis=-1))
-
-
-def _quadratic_kappa(confusion: NDArray[np.float64]) -> NDArray[np.float64]:
-    places = np.arange(len(HEART_SIZES))
-    weights = np.square(places[:, None] - places[None, :])
-    expected = confusion.sum(axis=-1)[..., :, None] * confusion.sum(axis=-2)[..., None, :]
-    observed, by_chance = ((weights * one).sum(axis=(-1, -2)) for one in (confusion, expected))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(1.0 - observed * confusion.sum(axis=(-1, -2)) / by_chance)
 
 
 def _calibration_error(bins: NDArray[np.float64]) -> NDArray[np.float64]:

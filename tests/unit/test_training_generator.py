@@ -14,7 +14,7 @@ from canicor.store import file_url
 from canicor.text_to_image import mixed
 from tests.unit.test_pipeline import info
 from training.generator import base
-from training.generator.base_fitting import BaseRecipe, draw, teach
+from training.generator.base_fitting import BaseRecipe, Fitting, draw, teach
 from training.generator.denoising import Denoising
 from training.generator.pushing import card, push
 
@@ -90,7 +90,7 @@ def test_the_embedding_of_a_size_lies_between_those_of_its_neighbours():
 def test_the_same_seed_teaches_the_same_and_better_than_nothing():
     phantoms = draw(16, 0, silent)
     assert phantoms.digest == draw(16, 0, silent).digest
-    recipe = BaseRecipe(16, 2, 1, batch_size=4)
+    recipe = BaseRecipe(16, Fitting(2, 1e-3), Fitting(1, 1e-3), batch_size=4)
     first, second = (teach(phantoms, recipe, 0, silent) for _ in range(2))
     for name in ("vae", "unet", "text_encoder"):
         pairs = zip(getattr(first, name).parameters(), getattr(second, name).parameters(), strict=True)

@@ -20,18 +20,15 @@ WIDTH, HEIGHT = 160, 128
 
 PROMPT = f"{PAPER_CLASS_PROMPT}, vertebral heart size {VHS}"
 
-_SHRUNK = 8
-"""A latent has a cell for so many pixels along each side, as in Stable Diffusion."""
+_LATENT_CHANNELS = 4
+"""As Stable Diffusion's. A cell stands for 4 x 4 pixels, and not for its 8 x 8: a vertebra is as long as seven."""
 
-_LATENT_CHANNELS = 8
-"""Twice Stable Diffusion's: a small picture has more to say by the pixel."""
-
-_AUTOENCODER = (16, 32, 48, 80)
-_UNET = (64, 112, 160)
+_AUTOENCODER = (16, 32, 64)
+_UNET = (32, 64, 112, 160)
 """Channels at each scale, from fine to coarse."""
 
-_BLOCKS = ("Down", "CrossAttnDown", "CrossAttnDown")
-"""Words are heard at the coarser scales alone: at the finest, attention would take more than half of the time."""
+_BLOCKS = ("Down", "Down", "CrossAttnDown", "CrossAttnDown")
+"""Words are heard at the coarser scales alone: at the finer, attention would take more than half of the time."""
 
 _GROUPS = 16
 _WORDS = 128
@@ -95,8 +92,9 @@ def untaught(seed: int) -> StableDiffusionPipeline:
         sample_size=HEIGHT,
         mid_block_add_attention=False,
     )
+    cell = 2 ** (len(_AUTOENCODER) - 1)
     unet = UNet2DConditionModel(
-        sample_size=(HEIGHT // _SHRUNK, WIDTH // _SHRUNK),
+        sample_size=(HEIGHT // cell, WIDTH // cell),
         in_channels=_LATENT_CHANNELS,
         out_channels=_LATENT_CHANNELS,
         down_block_types=tuple(f"{kind}Block2D" for kind in _BLOCKS),

@@ -45,22 +45,34 @@ _EVERY_IMAGE, _NO_TEXT = 0.1, 0.1
 
 
 @dataclass(frozen=True)
+class Fitting:
+    """How a part is fitted.
+
+    Attributes:
+        epochs: Passes over the phantoms.
+        learning_rate: The highest, of AdamW.
+    """
+
+    epochs: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class BaseRecipe:
     """How the base model is taught.
 
     Attributes:
         phantoms: Drawn for it.
-        autoencoder_epochs, denoiser_epochs: Passes over them.
+        autoencoder: First.
+        denoiser: UNet and text encoder, then.
         batch_size: Images a step.
-        learning_rate: The highest, of AdamW, of both.
         averaging: What the moving average of UNet and text encoder keeps of itself at a step in the end.
     """
 
     phantoms: int = 10_000
-    autoencoder_epochs: int = 3
-    denoiser_epochs: int = 9
+    autoencoder: Fitting = Fitting(2, 2e-3)
+    denoiser: Fitting = Fitting(7, 5e-4)
     batch_size: int = 16
-    learning_rate: float = 5e-4
     averaging: float = 0.999
 
 
@@ -149,7 +161,7 @@ def _fit_autoencoder(
         whole: Tensor = F.l1_loss(shown, images) + _EDGES_WEIGHT * edges + _NORMAL_WEIGHT * normal
         return whole
 
-    for _ in _steps(autoencoder, len(pixels), recipe.autoencoder_epochs, recipe, loss, generator, done):
+    for _ in _steps(autoencoder, len(pixels), recipe.autoencoder, recipe.batch_size, loss, generator, done):
         pass
 
 
@@ -181,7 +193,7 @@ def _fit_denoiser(
             generator,
         ).mean()
 
-    for _ in _steps(learning, len(latents), recipe.denoiser_epochs, recipe, loss, generator, done):
+    for _ in _steps(learning, len(latents), recipe.denoiser, recipe.batch_size, loss, generator, done):
         average.update_parameters(learning)
     learning.load_state_dict(average.module.state_dict())
 
@@ -189,23 +201,23 @@ def _fit_denoiser(
 def _steps(
     learning: nn.Module,
     count: int,
-    epochs: int,
-    recipe: BaseRecipe,
+    fitting: Fitting,
+    batch_size: int,
     loss: Callable[[Tensor], Tensor],
     generator: Generator,
     done: Done,
 ) -> Iterator[None]:
     """Minimises a loss of batches of indices, and yields after each step."""
-    total = epochs * (count // recipe.batch_size)
-    optimizer = AdamW(learning.parameters(), recipe.learning_rate)
+    total = fitting.epochs * (count // batch_size)
+    optimizer = AdamW(learning.parameters(), fitting.learning_rate)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(_WARM_UP * total), total)
     learning.train()
     for step in range(total):
-        place = step % (count // recipe.batch_size)
+        place = step % (count // batch_size)
         if place == 0:
             order = torch.randperm(count, generator=generator)
         optimizer.zero_grad()
-        loss(order[place * recipe.batch_size :][: recipe.batch_size]).backward()
+        loss(order[place * batch_size :][:batch_size]).backward()
         nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
         optimizer.step()
         schedule.step()

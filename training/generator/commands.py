@@ -1,5 +1,6 @@
 """`canicor train generator` and `canicor train base`: what makes text-to-image pipelines."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -45,8 +46,8 @@ def generator(
 def base(
     name: Annotated[str, typer.Option(help="The pipeline's.")] = "phantom-base",
     phantoms: Annotated[int, typer.Option(min=16, help="Drawn to teach it.")] = 10_000,
-    autoencoder_epochs: Annotated[int, typer.Option(min=1, help="Passes over them, of the autoencoder.")] = 3,
-    denoiser_epochs: Annotated[int, typer.Option(min=1, help="Passes over them, of the UNet.")] = 9,
+    autoencoder_epochs: Annotated[int, typer.Option(min=1, help="Passes over them, of the autoencoder.")] = 2,
+    denoiser_epochs: Annotated[int, typer.Option(min=1, help="Passes over them, of the UNet.")] = 7,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of phantoms, weights and noise.")] = 0,
 ) -> None:
     """Teach the small base model by phantoms, and put it into the store: within the hour on two cores.
@@ -60,7 +61,9 @@ def base(
     pipelines = Pipelines.of(settings)
     # A bad name or a store that does not answer shows now, not after the training.
     pipelines.versions(name)
-    recipe = BaseRecipe(phantoms, autoencoder_epochs, denoiser_epochs)
+    usual = BaseRecipe()
+    autoencoder = replace(usual.autoencoder, epochs=autoencoder_epochs)
+    recipe = BaseRecipe(phantoms, autoencoder, replace(usual.denoiser, epochs=denoiser_epochs))
     with bars() as progress:
         shown = draw(phantoms, seed, progress)
         taught, about = teach(shown, recipe, seed, progress), info(shown, recipe, seed)
