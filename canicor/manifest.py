@@ -64,8 +64,8 @@ class Row:
         key_points: In pixels of the image; None where only the class is known.
         pixel_aspect: Row spacing over column spacing.
         vhs: In vertebrae; None without key points.
-        labeller: Who placed the points.
-        review_state: `pending`, `approved` or `corrected`.
+        labeller: Who placed the points; several, where these are the mean of theirs, as `anna, ben`.
+        review_state: `pending`, `approved`, `corrected`, or `adjudicated` where a reviewer decided between labels.
     """
 
     image_url: str

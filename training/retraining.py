@@ -84,7 +84,7 @@ def retrain(
 
 
 def reviewed(project: str, settings: ClientSettings) -> list[Row]:
-    """Returns the labels of a project that a reviewer approved or corrected; none where there are none yet.
+    """Returns the labels of a project that a reviewer saw; none where there are none yet.
 
     Raises:
         CanicorError: The labelling service does not answer, or refuses.

@@ -20,6 +20,10 @@ LONGEST_COMMENT = 2000
 SHORTEST_LEASE = timedelta(seconds=10)
 LONGEST_LEASE = timedelta(hours=24)
 
+LONGEST_GUIDELINES = 20_000
+MOST_LABELS = 10
+LARGEST_VHS = 20.0
+
 _PROJECT = re.compile(r"[a-z0-9_-]{1,64}")
 
 # google.protobuf.Duration's own range: 10,000 years.
@@ -33,6 +37,32 @@ def project(name: str) -> str:
             "A project's name must be 1 to 64 of a-z, 0-9, - and _.", reason="PROJECT_NAME", field="project"
         )
     return name
+
+
+def whole_project(message: pb.Project) -> pb.Project:
+    """Returns a project that may be kept."""
+    project(message.name)
+    if not 0 <= message.labels_per_image <= MOST_LABELS:
+        raise InvalidArgument(
+            f"labels_per_image must be 1 to {MOST_LABELS}, or 0 for 1.",
+            reason="LABELS_PER_IMAGE",
+            field="project.labels_per_image",
+        )
+    # Written so that a NaN is refused too.
+    if not 0 <= message.max_disagreement <= LARGEST_VHS:
+        raise InvalidArgument(
+            f"max_disagreement must be above 0 and at most {LARGEST_VHS:g} vertebrae, or 0 for the usual.",
+            reason="MAX_DISAGREEMENT",
+            field="project.max_disagreement",
+        )
+    if len(message.guidelines) > LONGEST_GUIDELINES:
+        raise InvalidArgument(
+            f"Guidelines must have at most {LONGEST_GUIDELINES} characters, not {len(message.guidelines)}.",
+            reason="GUIDELINES_TOO_LONG",
+            field="project.guidelines",
+        )
+    _storable(message.guidelines, "project.guidelines")
+    return message
 
 
 def identifier(text: str, field: str) -> str:

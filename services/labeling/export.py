@@ -4,23 +4,25 @@ import csv
 import io
 import json
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor import manifest
 from canicor.errors import FailedPrecondition
 from canicor.labeling.v1 import labeling_pb2 as pb
-from canicor.messages import heart_size_from
 from canicor.vhs import KEY_POINT_NAMES
-from services.labeling.labels import result_of, standing
-from services.labeling.tables import Image, Label, Review
+from services.labeling.consensus import Consensus, consensus
+from services.labeling.labels import standing
+from services.labeling.tables import LABELLED, Image
 
 _ORIGINS = {
     pb.ORIGIN_REAL: manifest.Origin.REAL,
     pb.ORIGIN_GENERATED: manifest.Origin.GENERATED,
     pb.ORIGIN_PHANTOM: manifest.Origin.PHANTOM,
 }
-_REVIEW_STATES = {pb.REVIEW_STATE_APPROVED: "approved", pb.REVIEW_STATE_CORRECTED: "corrected"}
+_UNREVIEWED = "pending"
 
 # https://cocodataset.org/#format-data: v = 2 is a point that is labelled and visible, skeletons count from 1.
 _VISIBLE = 2
@@ -42,20 +44,23 @@ class Sample:
 
 
 async def dataset(session: AsyncSession, project: str, *, reviewed_only: bool) -> list[Sample]:
-    """Returns the labels of a project that count, by order of import; rejected images are left out.
+    """Returns the labelled images of a project, by order of import.
 
     Args:
         session: A transaction.
         project: The project.
-        reviewed_only: Only labels that a reviewer approved or corrected.
+        reviewed_only: Only images of whose labels a reviewer has seen each.
 
     Raises:
         FailedPrecondition: There is none.
     """
-    query = standing(project).where(Label.key_points.is_not(None))
+    rows = await session.execute(standing(project).where(Image.state == LABELLED))
+    samples = [
+        _sample(image, consensus(image, [(label, review) for _, label, review in group]))
+        for image, group in groupby(rows, key=itemgetter(0))
+    ]
     if reviewed_only:
-        query = query.where(Review.verdict.is_not(None))
-    samples = [_sample(image, label, verdict) for image, label, verdict in await session.execute(query)]
+        samples = [sample for sample in samples if sample.row.review_state != _UNREVIEWED]
     if not samples:
         kind = "reviewed label" if reviewed_only else "label"
         raise FailedPrecondition(
@@ -78,10 +83,7 @@ def digest(samples: list[Sample]) -> str:
     return manifest.digest(sample.row for sample in samples)
 
 
-def _sample(image: Image, label: Label, verdict: Review | None) -> Sample:
-    result = result_of(label, verdict)
-    assert result is not None  # noqa: S101 - the query leaves rejects out
-    points, vhs, heart_size = result
+def _sample(image: Image, said: Consensus) -> Sample:
     row = manifest.Row(
         image_url=image.url,
         image_sha256=image.sha256,
@@ -91,12 +93,12 @@ def _sample(image: Image, label: Label, verdict: Review | None) -> Sample:
         batch_seed=image.batch_seed,
         subject_id=image.subject_id,
         split="",
-        key_points=points,
+        key_points=said.key_points,
         pixel_aspect=image.pixel_aspect,
-        vhs=vhs,
-        heart_size=heart_size_from(heart_size),
-        labeller=label.labeller,
-        review_state=_REVIEW_STATES[verdict.verdict] if verdict else "pending",
+        vhs=said.measured.vhs,
+        heart_size=said.measured.heart_size,
+        labeller=", ".join(said.labellers),
+        review_state=said.review_state,
     )
     return Sample(row, image.width, image.height)
 

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from canicor import radiograph, store
 from canicor.errors import CanicorError, NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
-from services.labeling.tables import Image
+from services.labeling import projects
+from services.labeling.tables import Image, Task
 
 # A decoded radiograph may take 256 MB (64 million pixels of float32), so only so many at once.
 _DECODED_AT_ONCE = 4
@@ -48,15 +49,20 @@ async def stored(objects: store.Store, project: str, images: Sequence[pb.ImportI
 
 
 async def add(session: AsyncSession, project: str, images: Sequence[Image]) -> Added:
-    """Adds the images that a project does not hold yet, by their SHA-256, in their order."""
+    """Adds the images that a project does not hold yet, by their SHA-256, in their order, each with its tasks."""
+    wanted = (await projects.found_or_made(session, project)).labels_per_image
     query = select(Image).where(Image.project == project, Image.sha256.in_({image.sha256 for image in images}))
     held = {image.sha256: image for image in await session.scalars(query)}
     before = len(held)
     for image in images:
         held.setdefault(image.sha256, image)
-    session.add_all(list(held.values())[before:])
+    new = list(held.values())[before:]
+    session.add_all(new)
     await session.flush()
-    return Added([held[image.sha256] for image in images], len(held) - before)
+    # All labels of an image are wanted before any of the next one, so that it can soon be learnt from.
+    session.add_all(Task(project=project, image_id=image.id) for image in new for _ in range(wanted))
+    await session.flush()
+    return Added([held[image.sha256] for image in images], len(new))
 
 
 async def find(session: AsyncSession, image_id: str) -> Image:

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
@@ -12,8 +12,8 @@ from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.messages import heart_size_message, key_points_message
 from canicor.vhs import KeyPoints, Measurement, measure
-from services.labeling import checks, tasks
-from services.labeling.tables import LABELLED, OPEN, REJECTED, Image, Label, Review
+from services.labeling import checks, consensus, tasks
+from services.labeling.tables import TO_ADJUDICATE, Image, Label, Review, Task
 
 review_state: ColumnElement[int] = func.coalesce(Review.verdict, pb.REVIEW_STATE_PENDING)
 """Where the review of a label stands, in queries that join reviews from outside."""
@@ -28,19 +28,17 @@ class Outcome:
 
 
 def standing(project: str) -> Select[Image, Label, Review]:
-    """Selects the labels of a project that count, rejects too, with their reviews, by order of import.
+    """Selects the labels of a project that count, rejects too, with reviews: by order of import, then by age.
 
-    A label that was sent back does not count, so there is one an image at most.
+    A label that was sent back does not count.
     """
     return (
         select(Image, Label, Review)
         .select_from(Image)
         .join(Label, Label.image_id == Image.id)
         .outerjoin(Review, Review.label_id == Label.id)
-        .where(
-            Image.project == project, or_(Review.verdict.is_(None), Review.verdict != pb.REVIEW_STATE_SENT_BACK)
-        )
-        .order_by(Image.position)
+        .where(Image.project == project, consensus.counts)
+        .order_by(Image.position, Label.position)
     )
 
 
@@ -55,9 +53,8 @@ async def submit(session: AsyncSession, request: pb.SubmitLabelRequest, labeller
     if former := await _former(session, request, labeller):
         return Outcome(former, new=False)
     points = checks.key_points(request.key_points, "key_points")
-    image = await tasks.finish(session, request.lease_id, labeller, now)
+    task, image = await tasks.finish(session, request.lease_id, labeller, now)
     measured = _measured(points, image, "key_points")
-    image.state = LABELLED
     label = Label(
         image_id=image.id,
         labeller=labeller,
@@ -70,10 +67,9 @@ async def submit(session: AsyncSession, request: pb.SubmitLabelRequest, labeller
         suggestion_shown=request.suggestion_shown,
         comment=request.comment,
         create_time=now,
+        adjudication=task.kind == TO_ADJUDICATE,
     )
-    session.add(label)
-    await session.flush()
-    return Outcome(label, new=True)
+    return await _placed(session, label, image)
 
 
 async def reject(session: AsyncSession, request: pb.RejectImageRequest, labeller: str, now: datetime) -> Outcome:
@@ -85,8 +81,7 @@ async def reject(session: AsyncSession, request: pb.RejectImageRequest, labeller
     """
     if former := await _former(session, request, labeller):
         return Outcome(former, new=False)
-    image = await tasks.finish(session, request.lease_id, labeller, now)
-    image.state = REJECTED
+    task, image = await tasks.finish(session, request.lease_id, labeller, now)
     label = Label(
         image_id=image.id,
         labeller=labeller,
@@ -95,16 +90,17 @@ async def reject(session: AsyncSession, request: pb.RejectImageRequest, labeller
         reject_reason=request.reason,
         comment=request.comment,
         create_time=now,
+        adjudication=task.kind == TO_ADJUDICATE,
     )
-    session.add(label)
-    await session.flush()
-    return Outcome(label, new=True)
+    return await _placed(session, label, image)
 
 
 async def review(
     session: AsyncSession, request: pb.ReviewLabelRequest, reviewer: str, now: datetime
 ) -> tuple[Label, Review]:
     """Approves, corrects or sends back a label; what the labeller placed stays beside the correction.
+
+    What was sent back is wanted again, of anybody.
 
     Raises:
         NotFound: There is no such label.
@@ -127,7 +123,8 @@ async def review(
         case "send_back":
             verdict.verdict = pb.REVIEW_STATE_SENT_BACK
             verdict.comment = checks.comment(request.send_back, "send_back")
-            image.state = OPEN
+            done = (Task.image_id == image.id, Task.labeller == label.labeller)
+            await session.execute(update(Task).where(*done).values(done=False, labeller=None))
         case _:
             raise InvalidArgument(
                 "A review needs a verdict: approval, correction or send_back.",
@@ -136,11 +133,23 @@ async def review(
             )
     session.add(verdict)
     await session.flush()
+    await consensus.settle(session, image)
     return label, verdict
 
 
+async def of_image(session: AsyncSession, image: Image) -> list[pb.Label]:
+    """Returns the labels of an image that count, oldest first."""
+    query = standing(image.project).where(Image.id == image.id)
+    return [message(label, verdict) for _, label, verdict in await session.execute(query)]
+
+
 async def page(
-    session: AsyncSession, project: str, state: pb.ReviewState.ValueType, start: int, limit: int
+    session: AsyncSession,
+    project: str,
+    state: pb.ReviewState.ValueType,
+    start: int,
+    limit: int,
+    labeller: str | None = None,
 ) -> tuple[list[pb.Label], int]:
     """Returns labels of a project, oldest first, and the position of the one after them; 0 where there is none.
 
@@ -150,6 +159,7 @@ async def page(
         state: Of the labels to list; unspecified for all.
         start: The first label's position, or one before it.
         limit: Most labels to return.
+        labeller: Whose; None for everybody's.
     """
     query = (
         select(Label, Review)
@@ -161,6 +171,8 @@ async def page(
     )
     if state:
         query = query.where(review_state == state)
+    if labeller is not None:
+        query = query.where(Label.labeller == labeller)
     rows = list(await session.execute(query))
     after = rows[limit][0].position if len(rows) > limit else 0
     return [message(label, verdict) for label, verdict in rows[:limit]], after
@@ -179,23 +191,23 @@ def message(label: Label, verdict: Review | None = None) -> pb.Label:
         reviewer=verdict.reviewer if verdict else "",
         comment=label.comment,
         suggestion_shown=label.suggestion_shown,
+        adjudication=label.adjudication,
     )
     shown.create_time.FromDatetime(label.create_time)
     if label.time_spent is not None:
         shown.time_spent.FromMicroseconds(label.time_spent)
-    if result := result_of(label, verdict):
-        points, shown.vhs, shown.heart_size = result
+    if verdict and verdict.vhs and verdict.heart_size:
+        shown.vhs, shown.heart_size = verdict.vhs, verdict.heart_size
+    if points := consensus.result_of(label, verdict):
         shown.key_points.CopyFrom(key_points_message(points))
     return shown
 
 
-def result_of(
-    label: Label, verdict: Review | None
-) -> tuple[KeyPoints, float, measurement.HeartSize.ValueType] | None:
-    """Returns points, VHS and class that count: the reviewer's before the labeller's; None for a reject."""
-    if verdict and verdict.key_points and verdict.vhs and verdict.heart_size:
-        return KeyPoints.from_array(verdict.key_points), verdict.vhs, verdict.heart_size
-    return (KeyPoints.from_array(label.key_points), label.vhs, label.heart_size) if label.key_points else None
+async def _placed(session: AsyncSession, label: Label, image: Image) -> Outcome:
+    session.add(label)
+    await session.flush()
+    await consensus.settle(session, image)
+    return Outcome(label, new=True)
 
 
 def _correct(verdict: Review, label: Label, image: Image, correction: measurement.KeyPoints) -> None:

@@ -6,5 +6,5 @@ LABELS = Counter("canicor_labels_total", "Labels placed, by the class that follo
 REJECTS = Counter("canicor_rejects_total", "Images rejected, by reason.", ["reason"])
 LEASES = Counter("canicor_leases_total", "Tasks leased or renewed.")
 OPEN_TASKS = Gauge(
-    "canicor_open_tasks", "Images without a label, leased or not, counted every 15 seconds.", ["project"]
+    "canicor_open_tasks", "Labels that are wanted, leased or not, counted every 15 seconds.", ["project"]
 )

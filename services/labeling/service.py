@@ -13,12 +13,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from canicor.errors import PermissionDenied
 from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.labeling.v1.labeling_pb2_grpc import LabelingServiceServicer, add_LabelingServiceServicer_to_server
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.settings import ClientSettings
 from canicor.store import Store
-from services.labeling import checks, export, images, labels, statistics, tasks
+from services.labeling import checks, export, images, labels, projects, statistics, tasks
 from services.labeling.batches import Generator
 from services.labeling.metrics import LABELS, LEASES, OPEN_TASKS, REJECTS
 from services.labeling.settings import LabelingSettings
@@ -53,6 +54,9 @@ class LabelingService(LabelingServiceServicer):
     roles: ClassVar[dict[str, frozenset[Role]]] = {
         f"/{_NAME}/{method}": allowed
         for method, allowed in {
+            "SetProject": _MANAGE,
+            "GetProject": _ANY,
+            "ListProjects": _ANY,
             "ImportImages": _MANAGE,
             "ImportBatch": _MANAGE,
             "LeaseTask": _ANY,
@@ -94,6 +98,23 @@ class LabelingService(LabelingServiceServicer):
                     await counting
                 await self._generator.close()
 
+    async def SetProject(self, request: pb.SetProjectRequest, context: Context) -> pb.SetProjectResponse:
+        """Makes a project, or changes how its images are labelled."""
+        asked = checks.whole_project(request.project)
+        kept = await self._committed(lambda session: projects.put(session, asked))
+        return pb.SetProjectResponse(project=projects.message(kept))
+
+    async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.GetProjectResponse:
+        """Returns a project."""
+        name = checks.project(request.name)
+        found = await self._committed(lambda session: projects.find(session, name))
+        return pb.GetProjectResponse(project=projects.message(found))
+
+    async def ListProjects(self, request: pb.ListProjectsRequest, context: Context) -> pb.ListProjectsResponse:
+        """Lists all projects by name."""
+        found = await self._committed(projects.everything)
+        return pb.ListProjectsResponse(projects=map(projects.message, found))
+
     async def ImportImages(self, request: pb.ImportImagesRequest, context: Context) -> pb.ImportImagesResponse:
         """Adds images as tasks of a project."""
         project = checks.project(request.project)
@@ -116,13 +137,23 @@ class LabelingService(LabelingServiceServicer):
         return answer
 
     async def LeaseTask(self, request: pb.LeaseTaskRequest, context: Context) -> pb.LeaseTaskResponse:
-        """Hands the caller one image to label."""
+        """Hands the caller one image to label, or to decide on."""
         project = checks.project(request.project)
         duration = checks.lease_duration(request, self._settings.lease_seconds)
+        if request.adjudicate and not caller().roles & _REVIEW:
+            raise PermissionDenied("Only a reviewer decides where labels disagree.", reason="ROLE_MISSING")
         name = caller().name
-        image = await self._committed(lambda session: tasks.lease(session, project, name, _now(), duration))
+
+        async def leased(session: AsyncSession) -> pb.Task:
+            task, image = await tasks.lease(
+                session, project, name, _now(), duration, adjudicate=request.adjudicate
+            )
+            found = await labels.of_image(session, image) if request.adjudicate else ()
+            return tasks.message(task, image, found)
+
+        task = await self._committed(leased)
         LEASES.inc()
-        return pb.LeaseTaskResponse(task=tasks.message(image))
+        return pb.LeaseTaskResponse(task=task)
 
     async def SubmitLabel(self, request: pb.SubmitLabelRequest, context: Context) -> pb.SubmitLabelResponse:
         """Stores the six key points for a leased task."""
@@ -155,11 +186,14 @@ class LabelingService(LabelingServiceServicer):
         return pb.ReviewLabelResponse(label=labels.message(*reviewed))
 
     async def ListLabels(self, request: pb.ListLabelsRequest, context: Context) -> pb.ListLabelsResponse:
-        """Lists labels of a project, oldest first."""
+        """Lists labels of a project, oldest first; to a labeller his own."""
         project = checks.project(request.project)
         state = checks.review_state(request.review_state)
         start, limit = page_start(request.page_token), page_limit(request.page_size)
-        page, after = await self._committed(lambda session: labels.page(session, project, state, start, limit))
+        whose = None if caller().roles & _REVIEW else caller().name
+        page, after = await self._committed(
+            lambda session: labels.page(session, project, state, start, limit, whose)
+        )
         return pb.ListLabelsResponse(labels=page, next_page_token=page_token(after) if after else "")
 
     async def GetImage(self, request: pb.GetImageRequest, context: Context) -> pb.GetImageResponse:
@@ -171,7 +205,7 @@ class LabelingService(LabelingServiceServicer):
     async def ExportDataset(
         self, request: pb.ExportDatasetRequest, context: Context
     ) -> AsyncIterator[pb.ExportDatasetResponse]:
-        """Streams a project's labels as a dataset file in parts."""
+        """Streams a project's labelled images as a dataset file in parts."""
         project = checks.project(request.project)
         export_format = checks.export_format(request.format)
         samples = await self._committed(

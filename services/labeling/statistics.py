@@ -11,7 +11,7 @@ from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.messages import heart_size_message
 from canicor.vhs import HEART_SIZES
 from services.labeling.labels import review_state, standing
-from services.labeling.tables import LABELLED, OPEN, REJECTED, Image, Label, Review
+from services.labeling.tables import DISPUTED, LABELLED, OPEN, REJECTED, TO_LABEL, Image, Label, Review, Task
 
 _SIZES = [heart_size_message(size) for size in HEART_SIZES]
 
@@ -23,7 +23,9 @@ async def counts(session: AsyncSession, project: str, now: datetime) -> pb.GetSt
     )
     images = Counter(dict(by_state.all()))
     leased = await session.scalar(
-        select(func.count()).where(Image.project == project, Image.state == OPEN, Image.lease_expires > now)
+        select(func.count(Task.image_id.distinct())).where(
+            Task.project == project, Task.kind == TO_LABEL, Task.done.is_(False), Task.lease_expires > now
+        )
     )
     heart_size = func.coalesce(Review.heart_size, Label.heart_size)
     query = standing(project).where(Label.key_points.is_not(None))
@@ -38,6 +40,7 @@ async def counts(session: AsyncSession, project: str, now: datetime) -> pb.GetSt
         rejected_count=images[REJECTED],
         leased_count=leased or 0,
         open_count=images[OPEN] - (leased or 0),
+        disputed_count=images[DISPUTED],
         reviewed_count=sum(state != pb.REVIEW_STATE_PENDING for _, _, _, state in labels),
         heart_sizes=[pb.HeartSizeCount(heart_size=size, count=sizes[size]) for size in _SIZES],
         labellers=_labeller_counts([(labeller, spent) for labeller, spent, _, _ in labels]),
@@ -45,9 +48,9 @@ async def counts(session: AsyncSession, project: str, now: datetime) -> pb.GetSt
 
 
 async def open_tasks(session: AsyncSession) -> dict[str, int]:
-    """Returns how many images wait for a label, leased or not, for each project."""
+    """Returns how many labels are wanted, leased or not, for each project."""
     rows = await session.execute(
-        select(Image.project, func.count().filter(Image.state == OPEN)).group_by(Image.project)
+        select(Task.project, func.count().filter(Task.done.is_(False))).group_by(Task.project)
     )
     return dict(rows.all())
 

@@ -1,4 +1,4 @@
-"""What the service keeps: images, labels, reviews.
+"""What the service keeps: projects, images, tasks, labels, reviews.
 
 Labels and reviews are only ever added: a correction lies beside the label that it corrects, and what a labeller
 placed stays as he placed it. Enumerations are stored as the API's own numbers, which never change.
@@ -24,6 +24,10 @@ Answer = TypeVar("Answer")
 OPEN = 0
 LABELLED = 1
 REJECTED = 2
+DISPUTED = 3
+
+TO_LABEL = 0
+TO_ADJUDICATE = 1
 
 
 class Moment(TypeDecorator[datetime]):
@@ -60,22 +64,27 @@ class Base(DeclarativeBase):
     """The schema; Alembic keeps databases up to it."""
 
 
+class Project(Base):
+    """How a project's images are labelled; see the API's message of that name."""
+
+    __tablename__ = "labeling_project"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    labels_per_image: Mapped[int] = mapped_column(SmallInteger)
+    max_disagreement: Mapped[float]
+    guidelines: Mapped[str]
+
+
 class Image(Base):
-    """An image of a project, which is also the task of labelling it.
+    """An image of a project.
 
     Attributes:
         position: The order of import.
-        state: OPEN, LABELLED or REJECTED.
-        lease_id, leased_by, lease_expires: The last lease that did not end with a label; it may be over.
+        state: OPEN while labels are wanted; then LABELLED, REJECTED, or DISPUTED until a reviewer has decided.
     """
 
     __tablename__ = "labeling_image"
-    __table_args__ = (
-        Unique("project", "sha256"),
-        # One task a labeller: two calls of his at once can't take two.
-        Unique("project", "leased_by"),
-        Index("labeling_image_queue", "project", "state", "position"),
-    )
+    __table_args__ = (Unique("project", "sha256"), Index("labeling_image_state", "project", "state"))
 
     position: Mapped[int] = mapped_column(Position, primary_key=True)
     id: Mapped[str] = mapped_column(String(32), unique=True, default=lambda: uuid.uuid4().hex)
@@ -91,6 +100,32 @@ class Image(Base):
     batch_index: Mapped[int] = mapped_column(BigInteger, default=0)
     batch_seed: Mapped[int] = mapped_column(Unsigned64, default=0)
     state: Mapped[int] = mapped_column(SmallInteger, default=OPEN)
+
+
+class Task(Base):
+    """One label that is wanted of an image, and who is at it.
+
+    Attributes:
+        position: The order in which they are handed out.
+        kind: TO_LABEL, of which an image has as many as labels are wanted; or TO_ADJUDICATE.
+        labeller: Who did it; None while it is open.
+        lease_id, leased_by, lease_expires: The last lease that did not end with a label; it may be over.
+    """
+
+    __tablename__ = "labeling_task"
+    __table_args__ = (
+        Unique("image_id", "labeller"),
+        # One task of a kind for each labeller: two calls of his at once can't take two.
+        Unique("project", "kind", "leased_by"),
+        Index("labeling_task_queue", "project", "kind", "done", "position"),
+    )
+
+    position: Mapped[int] = mapped_column(Position, primary_key=True)
+    project: Mapped[str] = mapped_column(String(64))
+    image_id: Mapped[str] = mapped_column(ForeignKey(Image.id))
+    kind: Mapped[int] = mapped_column(SmallInteger, default=TO_LABEL)
+    done: Mapped[bool] = mapped_column(default=False)
+    labeller: Mapped[str | None]
     lease_id: Mapped[str | None] = mapped_column(String(32), unique=True)
     leased_by: Mapped[str | None]
     lease_expires: Mapped[datetime | None] = mapped_column(Moment)
@@ -104,6 +139,7 @@ class Label(Base):
         request_digest: SHA-256 of the request that made it.
         key_points: Six pairs (x, y); None for a reject.
         time_spent: Microseconds, where the labeller's program told.
+        adjudication: Whether a reviewer placed it because others disagreed.
     """
 
     __tablename__ = "labeling_label"
@@ -123,6 +159,7 @@ class Label(Base):
     suggestion_shown: Mapped[bool] = mapped_column(default=False)
     comment: Mapped[str] = mapped_column(default="")
     create_time: Mapped[datetime] = mapped_column(Moment)
+    adjudication: Mapped[bool] = mapped_column(default=False)
 
 
 class Review(Base):

@@ -6,6 +6,7 @@ Needs the extra `database`, which `generator` and `labeling` bring.
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ _log = structlog.get_logger("canicor.database")
 
 
 @asynccontextmanager
-async def opened(url: str, migrations: Path) -> AsyncIterator[AsyncEngine]:
+async def opened(url: str, migrations: Path, revision: str = "head") -> AsyncIterator[AsyncEngine]:
     """Opens a database, brings its schema up to date, and closes it at the end.
 
     Whatever is asked of it while it does not answer raises Unavailable.
@@ -52,21 +53,27 @@ async def opened(url: str, migrations: Path) -> AsyncIterator[AsyncEngine]:
         url: `sqlite:///file` or `postgresql://user:password@host/name`.
         migrations: The service's Alembic folder; services may share a database, so each keeps a version table
             of its own, named after the folder's parent.
+        revision: The schema's; the newest by default.
 
     Raises:
         FailedPrecondition: The URL names no such database.
         Unavailable: It does not answer.
     """
-    engine = _engine(url)
+    # SQLite changes a table by making it anew, whatever refers to it (sqlite.org/lang_altertable.html).
+    migrating = _engine(url, foreign_keys=False)
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_upgrade, migrations)
+        async with migrating.begin() as connection:
+            await connection.run_sync(_upgrade, migrations, revision)
+    finally:
+        await migrating.dispose()
+    engine = _engine(url, foreign_keys=True)
+    try:
         yield engine
     finally:
         await engine.dispose()
 
 
-def _engine(url: str) -> AsyncEngine:
+def _engine(url: str, *, foreign_keys: bool) -> AsyncEngine:
     try:
         parsed = make_url(url)
         driver = _DRIVERS[parsed.drivername.partition("+")[0]]
@@ -81,7 +88,7 @@ def _engine(url: str) -> AsyncEngine:
     if driver.startswith("sqlite"):
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "connect", partial(_prepare_sqlite, foreign_keys=foreign_keys))
         event.listen(engine.sync_engine, "begin", _begin_immediately)
     return engine
 
@@ -120,12 +127,13 @@ def _unavailable(error: BaseException) -> Unavailable:
     )
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
+def _prepare_sqlite(connection: Any, _record: object, *, foreign_keys: bool) -> None:  # noqa: ANN401
     # The driver's own BEGIN comes too late to keep two writers apart: SQLAlchemy's docs, "pysqlite transactions".
     connection.isolation_level = None
     cursor = connection.cursor()
     # FULL, because what was answered must survive a power cut, not only a crash.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    held = f"foreign_keys={'ON' if foreign_keys else 'OFF'}"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", held, "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -134,9 +142,9 @@ def _begin_immediately(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _upgrade(connection: Connection, migrations: Path) -> None:
+def _upgrade(connection: Connection, migrations: Path, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     config.attributes["version_table"] = f"{migrations.parent.name}_version"
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

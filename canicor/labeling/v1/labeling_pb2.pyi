@@ -143,6 +143,177 @@ EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 3
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
+class Project(_message.Message):
+    """A project, and how its images are labelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABELS_PER_IMAGE_FIELD_NUMBER: _builtins.int
+    MAX_DISAGREEMENT_FIELD_NUMBER: _builtins.int
+    GUIDELINES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 64 of a-z, 0-9, `-` and `_`."""
+    labels_per_image: _builtins.int
+    """How many people label an image, 1 to 10; of images imported from now on. 0: 1."""
+    max_disagreement: _builtins.float
+    """Largest difference of VHS between the labels of an image, in vertebrae, above 0 to 20. Beyond it, or where some
+    reject the image and others do not, a reviewer decides. 0: 0.5, about what two experienced readers differ by.
+    """
+    guidelines: _builtins.str
+    """What labellers are told, at most 20,000 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        labels_per_image: _builtins.int = ...,
+        max_disagreement: _builtins.float = ...,
+        guidelines: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guidelines", b"guidelines", "labels_per_image", b"labels_per_image", "max_disagreement", b"max_disagreement", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Project: _TypeAlias = Project  # noqa: Y015
+
+@_typing.final
+class SetProjectRequest(_message.Message):
+    """Makes or changes a project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def project(self) -> Global___Project:
+        """The whole of it."""
+
+    def __init__(
+        self,
+        *,
+        project: Global___Project | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProjectRequest: _TypeAlias = SetProjectRequest  # noqa: Y015
+
+@_typing.final
+class SetProjectResponse(_message.Message):
+    """A project was made or changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def project(self) -> Global___Project:
+        """As it is kept, defaults filled in."""
+
+    def __init__(
+        self,
+        *,
+        project: Global___Project | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProjectResponse: _TypeAlias = SetProjectResponse  # noqa: Y015
+
+@_typing.final
+class GetProjectRequest(_message.Message):
+    """Asks for a project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProjectRequest: _TypeAlias = GetProjectRequest  # noqa: Y015
+
+@_typing.final
+class GetProjectResponse(_message.Message):
+    """A project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def project(self) -> Global___Project:
+        """As it is kept."""
+
+    def __init__(
+        self,
+        *,
+        project: Global___Project | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProjectResponse: _TypeAlias = GetProjectResponse  # noqa: Y015
+
+@_typing.final
+class ListProjectsRequest(_message.Message):
+    """Asks for all projects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsRequest: _TypeAlias = ListProjectsRequest  # noqa: Y015
+
+@_typing.final
+class ListProjectsResponse(_message.Message):
+    """All projects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Project]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        projects: _abc.Iterable[Global___Project] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["projects", b"projects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsResponse: _TypeAlias = ListProjectsResponse  # noqa: Y015
+
+@_typing.final
 class ImportImage(_message.Message):
     """An image to import."""
 
@@ -362,8 +533,11 @@ class LeaseTaskRequest(_message.Message):
 
     PROJECT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    ADJUDICATE_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """The project."""
+    adjudicate: _builtins.bool
+    """For a reviewer: an image whose labels disagree."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long the task stays the caller's, 10 seconds to 24 hours. Unset: 10 minutes."""
@@ -373,10 +547,11 @@ class LeaseTaskRequest(_message.Message):
         *,
         project: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
+        adjudicate: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudicate", b"adjudicate", "duration", b"duration", "project", b"project"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +591,7 @@ class Task(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SUGGESTION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """The lease's id: goes back with the label."""
     @_builtins.property
@@ -430,6 +606,10 @@ class Task(_message.Message):
     def suggestion(self) -> _measurement_pb2.KeyPoints:
         """Key points pre-placed by a model, where the project has one."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]:
+        """Only with `adjudicate`: the labels that disagree."""
+
     def __init__(
         self,
         *,
@@ -437,10 +617,11 @@ class Task(_message.Message):
         image: Global___Image | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         suggestion: _measurement_pb2.KeyPoints | None = ...,
+        labels: _abc.Iterable[Global___Label] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "image", b"image", "suggestion", b"suggestion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "image", b"image", "lease_id", b"lease_id", "suggestion", b"suggestion"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "image", b"image", "labels", b"labels", "lease_id", b"lease_id", "suggestion", b"suggestion"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,6 +716,7 @@ class Label(_message.Message):
     TIME_SPENT_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     SUGGESTION_SHOWN_FIELD_NUMBER: _builtins.int
+    ADJUDICATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The service's id for it."""
     image_id: _builtins.str
@@ -555,6 +737,8 @@ class Label(_message.Message):
     """The labeller's remark."""
     suggestion_shown: _builtins.bool
     """Whether a suggestion was on the screen."""
+    adjudication: _builtins.bool
+    """Whether a reviewer placed it because others disagreed: it counts in place of theirs."""
     @_builtins.property
     def key_points(self) -> _measurement_pb2.KeyPoints:
         """The points; unset for a reject."""
@@ -583,10 +767,11 @@ class Label(_message.Message):
         time_spent: _duration_pb2.Duration | None = ...,
         comment: _builtins.str = ...,
         suggestion_shown: _builtins.bool = ...,
+        adjudication: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_points", b"key_points", "time_spent", b"time_spent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "create_time", b"create_time", "heart_size", b"heart_size", "id", b"id", "image_id", b"image_id", "key_points", b"key_points", "labeller", b"labeller", "reject_reason", b"reject_reason", "review_state", b"review_state", "reviewer", b"reviewer", "suggestion_shown", b"suggestion_shown", "time_spent", b"time_spent", "vhs", b"vhs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudication", b"adjudication", "comment", b"comment", "create_time", b"create_time", "heart_size", b"heart_size", "id", b"id", "image_id", b"image_id", "key_points", b"key_points", "labeller", b"labeller", "reject_reason", b"reject_reason", "review_state", b"review_state", "reviewer", b"reviewer", "suggestion_shown", b"suggestion_shown", "time_spent", b"time_spent", "vhs", b"vhs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -855,7 +1040,9 @@ class ExportDatasetRequest(_message.Message):
     project: _builtins.str
     """The project."""
     reviewed_only: _builtins.bool
-    """Only labels that a reviewer approved or corrected. Default: every label but those sent back."""
+    """Only images whose labels a reviewer approved, corrected or decided between. Default: every image that has all of
+    its labels, none of them sent back.
+    """
     format: Global___ExportFormat.ValueType
     """The file's format. Unspecified: the manifest."""
     def __init__(
@@ -939,18 +1126,21 @@ class GetStatisticsResponse(_message.Message):
     REVIEWED_COUNT_FIELD_NUMBER: _builtins.int
     HEART_SIZES_FIELD_NUMBER: _builtins.int
     LABELLERS_FIELD_NUMBER: _builtins.int
+    DISPUTED_COUNT_FIELD_NUMBER: _builtins.int
     image_count: _builtins.int
     """Images imported."""
     labelled_count: _builtins.int
-    """Images labelled."""
+    """Images that have all of their labels, and these agree or a reviewer decided."""
     rejected_count: _builtins.int
     """Images rejected."""
     leased_count: _builtins.int
-    """Images leased now."""
+    """Images that want a label and are leased now."""
     open_count: _builtins.int
-    """Images nobody has taken."""
+    """Images that want a label and that nobody has taken."""
     reviewed_count: _builtins.int
     """Labels reviewed."""
+    disputed_count: _builtins.int
+    """Images whose labels disagree: a reviewer has to decide."""
     @_builtins.property
     def heart_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeartSizeCount]:
         """Counting labels by class."""
@@ -970,10 +1160,11 @@ class GetStatisticsResponse(_message.Message):
         reviewed_count: _builtins.int = ...,
         heart_sizes: _abc.Iterable[Global___HeartSizeCount] | None = ...,
         labellers: _abc.Iterable[Global___LabellerCount] | None = ...,
+        disputed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heart_sizes", b"heart_sizes", "image_count", b"image_count", "labelled_count", b"labelled_count", "labellers", b"labellers", "leased_count", b"leased_count", "open_count", b"open_count", "rejected_count", b"rejected_count", "reviewed_count", b"reviewed_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disputed_count", b"disputed_count", "heart_sizes", b"heart_sizes", "image_count", b"image_count", "labelled_count", b"labelled_count", "labellers", b"labellers", "leased_count", b"leased_count", "open_count", b"open_count", "rejected_count", b"rejected_count", "reviewed_count", b"reviewed_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -36,6 +36,21 @@ class LabelingServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.SetProject = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/SetProject',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetProjectRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetProjectResponse.FromString,
+                _registered_method=True)
+        self.GetProject = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/GetProject',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProjectRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProjectResponse.FromString,
+                _registered_method=True)
+        self.ListProjects = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/ListProjects',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ListProjectsRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ListProjectsResponse.FromString,
+                _registered_method=True)
         self.ImportImages = channel.unary_unary(
                 '/canicor.labeling.v1.LabelingService/ImportImages',
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportImagesRequest.SerializeToString,
@@ -93,6 +108,27 @@ class LabelingServiceServicer:
     takes any of them.
     """
 
+    def SetProject(self, request, context):
+        """Makes a project, or changes how its images are labelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProject(self, request, context):
+        """Returns a project. NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProjects(self, request, context):
+        """Lists all projects by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportImages(self, request, context):
         """Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
         the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
@@ -111,7 +147,8 @@ class LabelingServiceServicer:
 
     def LeaseTask(self, request, context):
         """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-        gets that task again, its lease renewed. NOT_FOUND (reason NO_TASK_LEFT): nothing is left to label.
+        gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
+        `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +179,7 @@ class LabelingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLabels(self, request, context):
-        """Lists labels of a project, oldest first.
+        """Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +193,8 @@ class LabelingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportDataset(self, request, context):
-        """Streams a project's labels as a dataset file in parts. FAILED_PRECONDITION: there is no label to export.
+        """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
+        reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +210,21 @@ class LabelingServiceServicer:
 
 def add_LabelingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'SetProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetProject,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetProjectRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetProjectResponse.SerializeToString,
+            ),
+            'GetProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProject,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProjectRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProjectResponse.SerializeToString,
+            ),
+            'ListProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProjects,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ListProjectsRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ListProjectsResponse.SerializeToString,
+            ),
             'ImportImages': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportImages,
                     request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportImagesRequest.FromString,
@@ -234,6 +287,87 @@ class LabelingService:
     """Labelling. Roles: `label` leases and labels, `review` also reviews, `manage` also imports and exports; reading
     takes any of them.
     """
+
+    @staticmethod
+    def SetProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/SetProject',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetProjectRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/GetProject',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProjectRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/ListProjects',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.ListProjectsRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.ListProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ImportImages(request,

@@ -35,6 +35,12 @@ class LabelingServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LabelingServiceAsyncStub: ...
+    SetProject: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.SetProjectRequest, _labeling_pb2.SetProjectResponse]
+    """Makes a project, or changes how its images are labelled."""
+    GetProject: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetProjectRequest, _labeling_pb2.GetProjectResponse]
+    """Returns a project. NOT_FOUND where there is none."""
+    ListProjects: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ListProjectsRequest, _labeling_pb2.ListProjectsResponse]
+    """Lists all projects by name."""
     ImportImages: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ImportImagesRequest, _labeling_pb2.ImportImagesResponse]
     """Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
     the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
@@ -45,7 +51,8 @@ class LabelingServiceStub:
     """
     LeaseTask: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-    gets that task again, its lease renewed. NOT_FOUND (reason NO_TASK_LEFT): nothing is left to label.
+    gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
+    `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
     """
     SubmitLabel: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.SubmitLabelRequest, _labeling_pb2.SubmitLabelResponse]
     """Stores the six key points for a leased task and ends the lease. Idempotent by `request_id`: a second submit
@@ -59,11 +66,13 @@ class LabelingServiceStub:
     FAILED_PRECONDITION: it was reviewed already.
     """
     ListLabels: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ListLabelsRequest, _labeling_pb2.ListLabelsResponse]
-    """Lists labels of a project, oldest first."""
+    """Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies."""
     GetImage: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetImageRequest, _labeling_pb2.GetImageResponse]
     """Returns one image with its bytes. NOT_FOUND where there is none. DATA_LOSS: its checksum is off."""
     ExportDataset: _grpc.UnaryStreamMultiCallable[_labeling_pb2.ExportDatasetRequest, _labeling_pb2.ExportDatasetResponse]
-    """Streams a project's labels as a dataset file in parts. FAILED_PRECONDITION: there is no label to export."""
+    """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
+    reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
+    """
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetStatisticsRequest, _labeling_pb2.GetStatisticsResponse]
     """Counts of a project."""
 
@@ -74,6 +83,12 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    SetProject: _aio.UnaryUnaryMultiCallable[_labeling_pb2.SetProjectRequest, _labeling_pb2.SetProjectResponse]  # type: ignore[assignment]
+    """Makes a project, or changes how its images are labelled."""
+    GetProject: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetProjectRequest, _labeling_pb2.GetProjectResponse]  # type: ignore[assignment]
+    """Returns a project. NOT_FOUND where there is none."""
+    ListProjects: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ListProjectsRequest, _labeling_pb2.ListProjectsResponse]  # type: ignore[assignment]
+    """Lists all projects by name."""
     ImportImages: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ImportImagesRequest, _labeling_pb2.ImportImagesResponse]  # type: ignore[assignment]
     """Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
     the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
@@ -84,7 +99,8 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     """
     LeaseTask: _aio.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]  # type: ignore[assignment]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-    gets that task again, its lease renewed. NOT_FOUND (reason NO_TASK_LEFT): nothing is left to label.
+    gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
+    `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
     """
     SubmitLabel: _aio.UnaryUnaryMultiCallable[_labeling_pb2.SubmitLabelRequest, _labeling_pb2.SubmitLabelResponse]  # type: ignore[assignment]
     """Stores the six key points for a leased task and ends the lease. Idempotent by `request_id`: a second submit
@@ -98,11 +114,13 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     FAILED_PRECONDITION: it was reviewed already.
     """
     ListLabels: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ListLabelsRequest, _labeling_pb2.ListLabelsResponse]  # type: ignore[assignment]
-    """Lists labels of a project, oldest first."""
+    """Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies."""
     GetImage: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetImageRequest, _labeling_pb2.GetImageResponse]  # type: ignore[assignment]
     """Returns one image with its bytes. NOT_FOUND where there is none. DATA_LOSS: its checksum is off."""
     ExportDataset: _aio.UnaryStreamMultiCallable[_labeling_pb2.ExportDatasetRequest, _labeling_pb2.ExportDatasetResponse]  # type: ignore[assignment]
-    """Streams a project's labels as a dataset file in parts. FAILED_PRECONDITION: there is no label to export."""
+    """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
+    reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
+    """
     GetStatistics: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetStatisticsRequest, _labeling_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Counts of a project."""
 
@@ -110,6 +128,30 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Labelling. Roles: `label` leases and labels, `review` also reviews, `manage` also imports and exports; reading
     takes any of them.
     """
+
+    @_abc_1.abstractmethod
+    def SetProject(
+        self,
+        request: _labeling_pb2.SetProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.SetProjectResponse, _abc.Awaitable[_labeling_pb2.SetProjectResponse]]:
+        """Makes a project, or changes how its images are labelled."""
+
+    @_abc_1.abstractmethod
+    def GetProject(
+        self,
+        request: _labeling_pb2.GetProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.GetProjectResponse, _abc.Awaitable[_labeling_pb2.GetProjectResponse]]:
+        """Returns a project. NOT_FOUND where there is none."""
+
+    @_abc_1.abstractmethod
+    def ListProjects(
+        self,
+        request: _labeling_pb2.ListProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.ListProjectsResponse, _abc.Awaitable[_labeling_pb2.ListProjectsResponse]]:
+        """Lists all projects by name."""
 
     @_abc_1.abstractmethod
     def ImportImages(
@@ -138,7 +180,8 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_labeling_pb2.LeaseTaskResponse, _abc.Awaitable[_labeling_pb2.LeaseTaskResponse]]:
         """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-        gets that task again, its lease renewed. NOT_FOUND (reason NO_TASK_LEFT): nothing is left to label.
+        gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
+        `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
         """
 
     @_abc_1.abstractmethod
@@ -176,7 +219,7 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labeling_pb2.ListLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labeling_pb2.ListLabelsResponse, _abc.Awaitable[_labeling_pb2.ListLabelsResponse]]:
-        """Lists labels of a project, oldest first."""
+        """Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies."""
 
     @_abc_1.abstractmethod
     def GetImage(
@@ -192,7 +235,9 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labeling_pb2.ExportDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_labeling_pb2.ExportDatasetResponse], _abc.AsyncIterator[_labeling_pb2.ExportDatasetResponse]]:
-        """Streams a project's labels as a dataset file in parts. FAILED_PRECONDITION: there is no label to export."""
+        """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
+        reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
+        """
 
     @_abc_1.abstractmethod
     def GetStatistics(
