@@ -19,7 +19,7 @@ from canicor.labeling.v1.labeling_pb2_grpc import LabelingServiceServicer, add_L
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.settings import ClientSettings
 from canicor.store import Store
-from services.labeling import checks, export, images, labels, projects, statistics, tasks
+from services.labeling import agreement, checks, export, images, labels, projects, statistics, tasks
 from services.labeling.batches import Generator
 from services.labeling.metrics import LABELS, LEASES, OPEN_TASKS, REJECTS
 from services.labeling.settings import LabelingSettings
@@ -66,6 +66,7 @@ class LabelingService(LabelingServiceServicer):
             "ListLabels": _ANY,
             "GetImage": _ANY,
             "ExportDataset": _MANAGE,
+            "GetAgreement": _ANY,
             "GetStatistics": _ANY,
         }.items()
     }
@@ -190,7 +191,7 @@ class LabelingService(LabelingServiceServicer):
         project = checks.project(request.project)
         state = checks.review_state(request.review_state)
         start, limit = page_start(request.page_token), page_limit(request.page_size)
-        whose = None if caller().roles & _REVIEW else caller().name
+        whose = _whose()
         page, after = await self._committed(
             lambda session: labels.page(session, project, state, start, limit, whose)
         )
@@ -221,6 +222,13 @@ class LabelingService(LabelingServiceServicer):
             row_count=len(samples),
         )
 
+    async def GetAgreement(self, request: pb.GetAgreementRequest, context: Context) -> pb.GetAgreementResponse:
+        """Returns how far labellers agree; to a labeller, how far others agree with him."""
+        project = checks.project(request.project)
+        whose = _whose()
+        found = await self._committed(lambda session: agreement.placed(session, project))
+        return await asyncio.to_thread(agreement.agreement, found, whose)
+
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
         """Returns the counts of a project."""
         project = checks.project(request.project)
@@ -237,6 +245,11 @@ class LabelingService(LabelingServiceServicer):
             except (SQLAlchemyError, OSError):
                 _log.exception("open tasks could not be counted")
             await asyncio.sleep(_COUNT_EVERY)
+
+
+def _whose() -> str | None:
+    """Whose labels the caller may see: a labeller his own, a reviewer everybody's."""
+    return None if caller().roles & _REVIEW else caller().name
 
 
 def _now() -> datetime:

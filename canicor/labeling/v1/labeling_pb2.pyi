@@ -1091,6 +1091,181 @@ class ExportDatasetResponse(_message.Message):
 Global___ExportDatasetResponse: _TypeAlias = ExportDatasetResponse  # noqa: Y015
 
 @_typing.final
+class GetAgreementRequest(_message.Message):
+    """Asks how far labellers agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """The project."""
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAgreementRequest: _TypeAlias = GetAgreementRequest  # noqa: Y015
+
+@_typing.final
+class GetAgreementResponse(_message.Message):
+    """How far labellers agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIRS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PairAgreement]:
+        """Each two who labelled an image both, by name."""
+
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageAgreement]:
+        """Images on which two labels or more differ most in VHS, at most 100, the worst first."""
+
+    def __init__(
+        self,
+        *,
+        pairs: _abc.Iterable[Global___PairAgreement] | None = ...,
+        images: _abc.Iterable[Global___ImageAgreement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "pairs", b"pairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAgreementResponse: _TypeAlias = GetAgreementResponse  # noqa: Y015
+
+@_typing.final
+class PairAgreement(_message.Message):
+    """Two labellers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    REJECT_COUNT_FIELD_NUMBER: _builtins.int
+    VHS_FIELD_NUMBER: _builtins.int
+    INTRACLASS_CORRELATION_FIELD_NUMBER: _builtins.int
+    KAPPA_FIELD_NUMBER: _builtins.int
+    KEY_POINT_DISTANCES_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """Their names, in alphabetical order."""
+    second: _builtins.str
+    """The other."""
+    image_count: _builtins.int
+    """Images on which both placed points."""
+    reject_count: _builtins.int
+    """Images that one of them rejected and the other did not."""
+    intraclass_correlation: _builtins.float
+    """ICC(2,1) of VHS (Shrout & Fleiss 1979), at most 1; unset where it can't be told."""
+    kappa: _builtins.float
+    """Cohen's kappa of the class, at most 1; unset where it can't be told."""
+    @_builtins.property
+    def vhs(self) -> Global___LimitsOfAgreement:
+        """VHS of the second less that of the first: mean, and the limits between which 95 % lie (Bland & Altman 1986), in
+        vertebrae. Unset for fewer than two images.
+        """
+
+    @_builtins.property
+    def key_point_distances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How far their points lie apart in the mean, in vertebrae, from A to F."""
+
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+        image_count: _builtins.int = ...,
+        reject_count: _builtins.int = ...,
+        vhs: Global___LimitsOfAgreement | None = ...,
+        intraclass_correlation: _builtins.float | None = ...,
+        kappa: _builtins.float | None = ...,
+        key_point_distances: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_intraclass_correlation", b"_intraclass_correlation", "_kappa", b"_kappa", "intraclass_correlation", b"intraclass_correlation", "kappa", b"kappa", "vhs", b"vhs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_intraclass_correlation", b"_intraclass_correlation", "_kappa", b"_kappa", "first", b"first", "image_count", b"image_count", "intraclass_correlation", b"intraclass_correlation", "kappa", b"kappa", "key_point_distances", b"key_point_distances", "reject_count", b"reject_count", "second", b"second", "vhs", b"vhs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__intraclass_correlation: _TypeAlias = _typing.Literal["intraclass_correlation"]  # noqa: Y015
+    _WhichOneofArgType__intraclass_correlation: _TypeAlias = _typing.Literal["_intraclass_correlation", b"_intraclass_correlation"]  # noqa: Y015
+    _WhichOneofReturnType__kappa: _TypeAlias = _typing.Literal["kappa"]  # noqa: Y015
+    _WhichOneofArgType__kappa: _TypeAlias = _typing.Literal["_kappa", b"_kappa"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__intraclass_correlation) -> _WhichOneofReturnType__intraclass_correlation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kappa) -> _WhichOneofReturnType__kappa | None: ...
+
+Global___PairAgreement: _TypeAlias = PairAgreement  # noqa: Y015
+
+@_typing.final
+class LimitsOfAgreement(_message.Message):
+    """Limits of agreement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BIAS_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    bias: _builtins.float
+    """The mean difference."""
+    lower: _builtins.float
+    """The mean less 1.96 standard deviations."""
+    upper: _builtins.float
+    """The mean and 1.96 standard deviations."""
+    def __init__(
+        self,
+        *,
+        bias: _builtins.float = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitsOfAgreement: _TypeAlias = LimitsOfAgreement  # noqa: Y015
+
+@_typing.final
+class ImageAgreement(_message.Message):
+    """An image that several people labelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    VHS_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    KEY_POINT_DISTANCE_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """The image."""
+    vhs_difference: _builtins.float
+    """Largest difference of VHS between two labels, in vertebrae."""
+    key_point_distance: _builtins.float
+    """How far the points of two labels lie apart in the mean over points and pairs, in vertebrae."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        vhs_difference: _builtins.float = ...,
+        key_point_distance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "key_point_distance", b"key_point_distance", "vhs_difference", b"vhs_difference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageAgreement: _TypeAlias = ImageAgreement  # noqa: Y015
+
+@_typing.final
 class GetStatisticsRequest(_message.Message):
     """Asks for counts."""
 

@@ -96,6 +96,11 @@ class LabelingServiceStub:
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetRequest.SerializeToString,
                 response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetResponse.FromString,
                 _registered_method=True)
+        self.GetAgreement = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/GetAgreement',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementResponse.FromString,
+                _registered_method=True)
         self.GetStatistics = channel.unary_unary(
                 '/canicor.labeling.v1.LabelingService/GetStatistics',
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetStatisticsRequest.SerializeToString,
@@ -200,6 +205,14 @@ class LabelingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAgreement(self, request, context):
+        """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
+        were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatistics(self, request, context):
         """Counts of a project.
         """
@@ -269,6 +282,11 @@ def add_LabelingServiceServicer_to_server(servicer, server):
                     servicer.ExportDataset,
                     request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetRequest.FromString,
                     response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetResponse.SerializeToString,
+            ),
+            'GetAgreement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAgreement,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementResponse.SerializeToString,
             ),
             'GetStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatistics,
@@ -602,6 +620,33 @@ class LabelingService:
             '/canicor.labeling.v1.LabelingService/ExportDataset',
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetRequest.SerializeToString,
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/GetAgreement',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementResponse.FromString,
             options,
             channel_credentials,
             insecure,

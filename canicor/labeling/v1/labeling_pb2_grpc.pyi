@@ -73,6 +73,10 @@ class LabelingServiceStub:
     """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
     reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
     """
+    GetAgreement: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetAgreementRequest, _labeling_pb2.GetAgreementResponse]
+    """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
+    were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
+    """
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetStatisticsRequest, _labeling_pb2.GetStatisticsResponse]
     """Counts of a project."""
 
@@ -120,6 +124,10 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     ExportDataset: _aio.UnaryStreamMultiCallable[_labeling_pb2.ExportDatasetRequest, _labeling_pb2.ExportDatasetResponse]  # type: ignore[assignment]
     """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
     reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
+    """
+    GetAgreement: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetAgreementRequest, _labeling_pb2.GetAgreementResponse]  # type: ignore[assignment]
+    """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
+    were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
     """
     GetStatistics: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetStatisticsRequest, _labeling_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Counts of a project."""
@@ -237,6 +245,16 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_labeling_pb2.ExportDatasetResponse], _abc.AsyncIterator[_labeling_pb2.ExportDatasetResponse]]:
         """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
         reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAgreement(
+        self,
+        request: _labeling_pb2.GetAgreementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.GetAgreementResponse, _abc.Awaitable[_labeling_pb2.GetAgreementResponse]]:
+        """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
+        were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
         """
 
     @_abc_1.abstractmethod

@@ -2,9 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from canicor import errors, manifest
+from canicor.agreement import intraclass_correlation, limits_of_agreement
 from canicor.labeling.v1 import labeling_pb2 as pb
 from tests.clinics import Clinic, on_both_databases, points
 
@@ -127,6 +130,40 @@ def test_a_labeller_sees_no_label_but_his_own(clinic: Clinic) -> None:
         for person in ("anna", "ben", "rita")
     }
     assert seen == {"anna": [anna.id], "ben": [ben.id], "rita": [anna.id, ben.id]}
+
+
+def test_agreement_is_told_by_pair_and_by_image(clinic: Clinic) -> None:
+    ids = by_two(clinic, 4)
+    first, second = (9.0, 8.1, 11.0), (9.2, 8.4, 10.6)
+    for number, (one, other) in enumerate(zip(first, second, strict=True)):
+        clinic.label("anna", f"a{number}", one)
+        clinic.label("ben", f"b{number}", other)
+    clinic.label("anna", "a3")
+    reason = pb.REJECT_REASON_POOR_IMAGE
+    clinic("ben", "RejectImage", request_id="b3", lease_id=clinic.lease("ben").lease_id, reason=reason)
+
+    found = clinic("rita", "GetAgreement", project="hearts")
+    (pair,) = found.pairs
+    assert (pair.first, pair.second, pair.image_count, pair.reject_count) == ("anna", "ben", 3, 1)
+    limits = limits_of_agreement(np.subtract(second, first))
+    assert [pair.vhs.bias, pair.vhs.lower, pair.vhs.upper] == pytest.approx(
+        [limits.bias, limits.lower, limits.upper]
+    )
+    assert pair.intraclass_correlation == pytest.approx(intraclass_correlation(np.transpose([first, second])))
+    # Both say Normal, Large of the first and last; of the second anna says Small.
+    assert pair.kappa == pytest.approx(cohen_kappa_score([1, 0, 2], [1, 1, 2]))
+    # A vertebra is 5 pixels, and each axis gets half of the VHS: B moves down, D to the right.
+    moved = np.mean(np.abs(np.subtract(second, first))) / 2
+    assert list(pair.key_point_distances) == pytest.approx([0, moved, 0, moved, 0, 0], abs=1e-6)
+    assert [(image.image_id, round(image.vhs_difference, 6)) for image in found.images] == [
+        (ids[2], 0.4),
+        (ids[1], 0.3),
+        (ids[0], 0.2),
+    ]
+    assert found.images[0].key_point_distance == pytest.approx(0.4 / 6)
+
+    assert clinic("ben", "GetAgreement", project="hearts") == found
+    assert not clinic("labeller-0", "GetAgreement", project="hearts").pairs
 
 
 @on_both_databases
