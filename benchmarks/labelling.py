@@ -204,11 +204,8 @@ def long_queue(folder: Path, database: str, count: int) -> float:
         worst = 0.0
         for names in (people()[:1], people()[1:5]):
             with ThreadPoolExecutor(len(names)) as threads:
-                times = [
-                    pair
-                    for one in threads.map(lambda name: timed(clinic, name, min(TIMED, count // 10)), names)
-                    for pair in one
-                ]
+                measured = threads.map(lambda name: timed(clinic, name, min(TIMED, count // 10)), names)
+                times = [pair for one in measured for pair in one]
             for what, taken in zip(("LeaseTask", "SubmitLabel"), np.array(times).T * 1000, strict=True):
                 p50, p99 = np.quantile(taken, (0.5, 0.99))
                 print(f"  {len(names)} at once, {what}: p50 {p50:.1f} ms, p99 {p99:.1f} ms", flush=True)
