@@ -13,6 +13,7 @@ from canicor.errors import DataLoss, InvalidArgument, NotFound
 from canicor.pipeline import PAPER_PROMPT, PipelineInfo, mixing, prompts
 from canicor.pipeline_command import app
 from canicor.pipeline_repository import Pipelines
+from canicor.store import file_url
 from canicor.vhs import HeartSize
 
 TOKENS = {HeartSize.SMALL: "Small", HeartSize.NORMAL: "Normal", HeartSize.LARGE: "Large"}
@@ -182,3 +183,12 @@ def test_a_folder_of_an_unknown_family_is_refused(home, folder):
         with pytest.raises(InvalidArgument, match="names none of StableDiffusionPipeline"):
             pipelines_command("add", "one", folder)
     assert not (home / "store").exists()
+
+
+def test_the_pipeline_that_ships_says_that_phantoms_taught_it(tmp_path):
+    pipelines = Pipelines(file_url(tmp_path / "store"), tmp_path / "cache")
+    version, shipped = pipelines.read("phantom-base")
+    assert (version, shipped.training_origins) == ("0", ("phantom",))
+    folder = pipelines.fetch("phantom-base", "0")
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 30 * 2**20
+    assert "phantom, not canine" in (folder / "card.md").read_text()

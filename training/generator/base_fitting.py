@@ -136,7 +136,7 @@ def info(phantoms: Phantoms, recipe: BaseRecipe, seed: int) -> PipelineInfo:
         width=base.WIDTH,
         height=base.HEIGHT,
         steps=20,
-        guidance_scale=2.0,
+        guidance_scale=4.0,
         training_origins=(Origin.PHANTOM,),
         training_dataset_digest=phantoms.digest,
         training_plan={"seed": seed, **asdict(recipe)},

@@ -46,6 +46,18 @@ def request(
     return pb.CreateBatchRequest(request_id=request_id, portions=portions, seed=7, options=asked)
 
 
+def test_the_pipeline_that_ships_shows_hearts_of_the_size_that_is_asked_for(serve):
+    """What its images show is read by the model that ships."""
+    settings = {"CANICOR_GENERATOR_BACKEND": "diffusers", "CANICOR_SHIPPED_MODEL": "true"}
+    portions = [pb.Portion(count=8, vhs_range=VhsRange(lower=vhs, upper=vhs)) for vhs in (7, 12)]
+    with serve("generator", CANICOR_WORKERS="2", **settings).channel() as channel:
+        stub = GeneratorServiceStub(channel)
+        batch = watched_to_the_end(stub, created(stub, request("phantom-base", *portions)))
+        assert (batch.state, batch.options.model) == (pb.BATCH_STATE_SUCCEEDED, "phantom-base/0")
+        read_as = [image.scores["vhs"] for image in images(stub, batch)]
+    assert np.median(read_as[8:]) > np.median(read_as[:8]) + 2
+
+
 def test_a_batch_is_made_by_a_pipeline_as_it_is_asked(stub, push):
     push("clinic", prompt="{token} heart of {vhs}", tokens=TOKENS)
     portions = [
