@@ -24,6 +24,7 @@ from services.labeling.batches import Generator
 from services.labeling.metrics import LABELS, LEASES, OPEN_TASKS, REJECTS
 from services.labeling.settings import LabelingSettings
 from services.labeling.tables import committed
+from services.labeling.web import Web
 from services.runtime.database import opened
 from services.runtime.health import Health
 from services.runtime.interceptor import caller
@@ -74,25 +75,28 @@ class LabelingService(LabelingServiceServicer):
     def __init__(self, settings: LabelingSettings) -> None:
         self._settings = settings
         self._objects = Store(settings.image_store)
+        self._web = Web(pb.DESCRIPTOR.services_by_name["LabelingService"], settings)
         self._database: AsyncEngine
         self._generator: Generator
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the servicer."""
+        """Adds the servicer, and what pages are answered over."""
         add_LabelingServiceServicer_to_server(self, server)
+        self._web.register(server)
 
     def drain(self) -> None:
         """Ends nothing: every call ends with its answer."""
 
     @asynccontextmanager
     async def running(self, health: Health) -> AsyncIterator[None]:
-        """Holds the database and the connection to the generator, and counts open tasks."""
+        """Holds the database and the connection to the generator, counts open tasks, and answers pages."""
         settings = ClientSettings(home=self._settings.home, generator_address=self._settings.generator_address)
         async with opened(self._settings.database, _MIGRATIONS) as self._database:
             self._generator = Generator(settings)
             counting = asyncio.create_task(self._count_open_tasks())
             try:
-                yield
+                async with self._web.running():
+                    yield
             finally:
                 counting.cancel()
                 with suppress(asyncio.CancelledError):

@@ -17,6 +17,9 @@ class LabelingSettings(ServerSettings):
     labeling_health_listen: str = Field(
         "", description="Host and port that answers grpc.health.v1 alone, without TLS, for probes. Empty: none."
     )
+    labeling_http_listen: str = Field(
+        "", description="Host and port that answers the API's calls in JSON, for pages (docs/api.md). Empty: none."
+    )
     database_url: str = Field(
         "", description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Empty: HOME/labeling.db."
     )

@@ -47,18 +47,24 @@ class ServerSettings(Settings):
         """Host and port that answers probes in the clear; empty for none."""
         return str(getattr(self, f"{self.service}_health_listen"))
 
+    @property
+    def http_listen(self) -> str:
+        """Host and port of the API over HTTP; empty where a service has none."""
+        return str(getattr(self, f"{self.service}_http_listen", ""))
+
     @model_validator(mode="after")
     def _check_exposure(self) -> "ServerSettings":
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("CANICOR_TLS_CERTIFICATE and CANICOR_TLS_KEY go together.")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("CANICOR_TLS_CLIENT_CA needs CANICOR_TLS_CERTIFICATE.")
-        host = split_address(self.listen)[0]
-        if host not in LOOPBACK and not self.tls_certificate and not self.allow_insecure:
-            raise ValueError(
-                f"Listening on {self.listen} without TLS would send radiographs and tokens in the clear: set "
-                "CANICOR_TLS_CERTIFICATE and CANICOR_TLS_KEY, or CANICOR_ALLOW_INSECURE=true."
-            )
+        for address in filter(None, (self.listen, self.http_listen)):
+            host = split_address(address)[0]
+            if host not in LOOPBACK and not self.tls_certificate and not self.allow_insecure:
+                raise ValueError(
+                    f"Listening on {address} without TLS would send radiographs and tokens in the clear: set "
+                    "CANICOR_TLS_CERTIFICATE and CANICOR_TLS_KEY, or CANICOR_ALLOW_INSECURE=true."
+                )
         return self
 
     def shown(self) -> dict[str, str]:

@@ -5,6 +5,8 @@ import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,21 @@ def test_probes_need_neither_tls_nor_token(serve: Serve, repository: ModelReposi
     with grpc.insecure_channel(probes) as channel, pytest.raises(grpc.RpcError) as caught:
         ClassifierServiceStub(channel).Classify(pb.ClassifyRequest())
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_pages_are_answered_over_tls_too(serve: Serve, mutual_tls: dict[str, Any], tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    server = serve("labeling", CANICOR_LABELING_HTTP_LISTEN=address, **mutual_tls)
+    header = {"Authorization": f"Bearer {(server.home / 'token').read_text().strip()}"}
+
+    def status(context: ssl.SSLContext) -> int:
+        connection = HTTPSConnection(address, context=context, timeout=30)
+        with closing(connection):
+            connection.request("POST", "/api/ListProjects", b"{}", header)
+            return connection.getresponse().status
+
+    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        status(context)
+    context.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
+    assert status(context) == 200

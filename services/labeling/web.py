@@ -1,0 +1,173 @@
+"""The API for pages: its calls in JSON over HTTP, beside gRPC.
+
+Each is handed to the gRPC server over a socket of this machine, as any other caller's: the same tokens, roles,
+limits and metrics hold. JSON is protobuf's own (protobuf.dev/programming-guides/json). Streams are gRPC's alone.
+"""
+
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from aiohttp import web
+from google.protobuf import json_format
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from canicor.client import DEFAULT_DEADLINE, translated
+from canicor.errors import CanicorError, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from services.runtime.settings import ServerSettings, split_address
+
+HTTP_STATUS: Mapping[str, int] = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+"""By google.rpc.Code's own mapping; any other is 500."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Web:
+    """Serves a gRPC service's calls to pages at `/api/METHOD`.
+
+    Args:
+        service: What is served.
+        settings: Where, TLS, and the largest request.
+    """
+
+    def __init__(self, service: ServiceDescriptor, settings: ServerSettings) -> None:
+        self._service = service
+        self._address = settings.http_listen
+        self._settings = settings
+        # Nobody else may look into it.
+        self._folder = tempfile.TemporaryDirectory(prefix="canicor-")
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Has the gRPC server listen to this one."""
+        if self._address:
+            server.add_insecure_port(self._socket)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listens from entry to exit.
+
+        Raises:
+            FailedPrecondition: The address is taken.
+        """
+        if not self._address:
+            yield
+            return
+        limit = ("grpc.max_receive_message_length", self._settings.max_message_bytes)
+        async with grpc.aio.insecure_channel(self._socket, options=[limit]) as channel:
+            application = web.Application(
+                client_max_size=self._settings.max_message_bytes, middlewares=[_answering_errors]
+            )
+            application.router.add_post("/api/{method}", _Calls(self._service, channel).answer)
+            runner = web.AppRunner(application, access_log=None, handle_signals=False)
+            await runner.setup()
+            host, port = split_address(self._address)
+            try:
+                await web.TCPSite(runner, host.strip("[]"), port, ssl_context=self._tls()).start()
+            except OSError as error:
+                raise FailedPrecondition(
+                    f"Can't listen on {self._address}: is another server running there?", reason="ADDRESS_TAKEN"
+                ) from error
+            try:
+                yield
+            finally:
+                await runner.cleanup()
+                self._folder.cleanup()
+
+    @property
+    def _socket(self) -> str:
+        return f"unix:{Path(self._folder.name) / 'api'}"
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if not (self._settings.tls_certificate and self._settings.tls_key):
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._settings.tls_certificate, self._settings.tls_key)
+        if self._settings.tls_client_ca:
+            context.load_verify_locations(self._settings.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+class _Calls:
+    """The calls of a service over a channel."""
+
+    def __init__(self, service: ServiceDescriptor, channel: grpc.aio.Channel) -> None:
+        single = [one for one in service.methods if not (one.client_streaming or one.server_streaming)]
+        self._calls = {method.name: self._call(service, method, channel) for method in single}
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answers one call."""
+        _refuse_other_sites(request)
+        name = request.match_info["method"]
+        if name not in self._calls:
+            raise NotFound(f"There is no call {name}: {', '.join(self._calls)} are there.", reason="NO_SUCH_CALL")
+        asked, call = self._calls[name]
+        try:
+            message = json_format.Parse(await request.text(), asked())
+        except (json_format.ParseError, UnicodeDecodeError) as error:
+            raise InvalidArgument(
+                f"The request is not the JSON of {name}Request: {error}", reason="BAD_JSON"
+            ) from error
+        header = request.headers.get("Authorization")
+        with translated():
+            answer = await call(
+                message, metadata=[("authorization", header)] if header else (), timeout=DEFAULT_DEADLINE
+            )
+        text = json_format.MessageToJson(answer, always_print_fields_with_no_presence=True, indent=None)
+        return web.Response(text=text, content_type="application/json", headers=_HEADERS)
+
+    @staticmethod
+    def _call(service: ServiceDescriptor, method: MethodDescriptor, channel: grpc.aio.Channel) -> tuple[Any, Any]:
+        asked, answered = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        call = channel.unary_unary(
+            f"/{service.full_name}/{method.name}",
+            request_serializer=asked.SerializeToString,
+            response_deserializer=answered.FromString,
+        )
+        return asked, call
+
+
+def _refuse_other_sites(request: web.Request) -> None:
+    """A browser says whose page sends a request; programs say nothing."""
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise PermissionDenied("Only this server's own page may call it.", reason="CROSS_SITE")
+
+
+@web.middleware
+async def _answering_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except CanicorError as error:
+        return _refusal(HTTP_STATUS.get(error.status, 500), error.status, error)
+    except web.HTTPRequestEntityTooLarge as error:
+        return _refusal(413, "RESOURCE_EXHAUSTED", CanicorError(f"The request is too large: {error}"))
+
+
+def _refusal(status: int, code: str, error: CanicorError) -> web.Response:
+    body = {"code": code, "message": error.message, "reason": error.reason, "field": error.field}
+    return web.json_response(body, status=status, headers=_HEADERS)
