@@ -215,10 +215,12 @@ class PostgreSQL:
 def running_postgresql() -> Iterator[PostgreSQL]:
     server = PostgreSQL()
     server.start()
-    yield server
-    with contextlib.suppress(subprocess.CalledProcessError):  # a test stopped it
-        server.stop()
-    shutil.rmtree(server.folder)
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):  # a test stopped it
+            server.stop()
+        shutil.rmtree(server.folder)
 
 
 @pytest.fixture
