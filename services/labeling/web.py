@@ -58,12 +58,13 @@ class Web:
         self._service = service
         self._address = settings.http_listen
         self._settings = settings
-        # Nobody else may look into it.
-        self._folder = tempfile.TemporaryDirectory(prefix="canicor-")
+        self._folder: tempfile.TemporaryDirectory[str]
 
     def register(self, server: grpc.aio.Server) -> None:
         """Has the gRPC server listen to this one."""
         if self._address:
+            # Nobody else may look into it.
+            self._folder = tempfile.TemporaryDirectory(prefix="canicor-")
             server.add_insecure_port(self._socket)
 
     @asynccontextmanager
@@ -76,26 +77,28 @@ class Web:
         if not self._address:
             yield
             return
-        limit = ("grpc.max_receive_message_length", self._settings.max_message_bytes)
-        async with grpc.aio.insecure_channel(self._socket, options=[limit]) as channel:
-            application = web.Application(
-                client_max_size=self._settings.max_message_bytes, middlewares=[_answering_errors]
-            )
-            application.router.add_post("/api/{method}", _Calls(self._service, channel).answer)
-            runner = web.AppRunner(application, access_log=None, handle_signals=False)
-            await runner.setup()
-            host, port = split_address(self._address)
-            try:
-                await web.TCPSite(runner, host.strip("[]"), port, ssl_context=self._tls()).start()
-            except OSError as error:
-                raise FailedPrecondition(
-                    f"Can't listen on {self._address}: is another server running there?", reason="ADDRESS_TAKEN"
-                ) from error
-            try:
-                yield
-            finally:
-                await runner.cleanup()
-                self._folder.cleanup()
+        most = self._settings.max_message_bytes
+        limit = ("grpc.max_receive_message_length", most)
+        with self._folder:
+            async with grpc.aio.insecure_channel(self._socket, options=[limit]) as channel:
+                application = web.Application(client_max_size=most, middlewares=[_answering_errors])
+                application.router.add_post("/api/{method}", _Calls(self._service, channel).answer)
+                runner = web.AppRunner(application, access_log=None, handle_signals=False)
+                await runner.setup()
+                try:
+                    await self._listen(runner)
+                    yield
+                finally:
+                    await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        host, port = split_address(self._address)
+        try:
+            await web.TCPSite(runner, host.strip("[]"), port, ssl_context=self._tls()).start()
+        except OSError as error:
+            raise FailedPrecondition(
+                f"Can't listen on {self._address}: is another server running there?", reason="ADDRESS_TAKEN"
+            ) from error
 
     @property
     def _socket(self) -> str:
