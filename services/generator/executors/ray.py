@@ -119,8 +119,9 @@ def _start() -> None:
             return
         except Exception as error:
             ray.shutdown()
-            # A node of its own has 30 s to start, which a busy machine may miss; Ray says so by no class of error.
-            if not (may_fail and type(error) is Exception):
+            # A node of its own has 30 s to start, which a busy machine may miss; Ray says so by errors of several
+            # classes. That there is no cluster at an address it says by this one.
+            if not may_fail or isinstance(error, ConnectionError):
                 said = str(error).partition("\n")[0] or type(error).__name__
                 raise FailedPrecondition(f"Ray can't be reached: {said}", reason="RAY_UNREACHABLE") from error
 
