@@ -113,15 +113,15 @@ def _start() -> None:
     Raises:
         FailedPrecondition: That can't be done.
     """
-    for may_fail in (True, False):
+    # A node of its own has 30 s to start, which a busy machine may miss.
+    of_its_own = not os.environ.get("RAY_ADDRESS")
+    for may_fail in (of_its_own, False):
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
             return
         except Exception as error:
             ray.shutdown()
-            # A node of its own has 30 s to start, which a busy machine may miss; Ray says so by errors of several
-            # classes. That there is no cluster at an address it says by this one.
-            if not may_fail or isinstance(error, ConnectionError):
+            if not may_fail:
                 said = str(error).partition("\n")[0] or type(error).__name__
                 raise FailedPrecondition(f"Ray can't be reached: {said}", reason="RAY_UNREACHABLE") from error
 
