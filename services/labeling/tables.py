@@ -118,6 +118,8 @@ class Task(Base):
         # One task of a kind for each labeller: two calls of his at once can't take two.
         Unique("project", "kind", "leased_by"),
         Index("labeling_task_queue", "project", "kind", "done", "position"),
+        # Without it PostgreSQL reads the whole table to learn that somebody has labelled nothing yet.
+        Index("labeling_task_labeller", "labeller"),
     )
 
     position: Mapped[int] = mapped_column(Position, primary_key=True)

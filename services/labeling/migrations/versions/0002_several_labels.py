@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("project", "kind", "leased_by"),
     )
     op.create_index("labeling_task_queue", "labeling_task", ["project", "kind", "done", "position"])
+    op.create_index("labeling_task_labeller", "labeling_task", ["labeller"])
     # What there was no setting for: one label an image.
     op.execute(
         "INSERT INTO labeling_project (name, labels_per_image, max_disagreement, guidelines) "
