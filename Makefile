@@ -6,7 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 FILES  ?=
 
-.PHONY: demo test lint protos protos-check bench clean
+PAGE   := services/labeling/page
+
+.PHONY: demo test lint protos protos-check page page-check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/canicor demo $(FILES)
@@ -14,7 +16,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/pytest --numprocesses auto
 
-lint: $(VENV)/.dev protos-check
+lint: $(VENV)/.dev protos-check page-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -27,6 +29,20 @@ protos: $(VENV)/.dev
 
 protos-check: $(VENV)/.dev
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python protos/generate.py --check .
+
+# Builds the labelling page, which is committed so that nobody needs Node.js to serve it.
+page: $(VENV)/.dev $(PAGE)/node_modules
+	cd $(PAGE) && PATH="$$PWD/node_modules/.bin:$$PATH" $(abspath $(BIN))/buf generate
+	npm --prefix $(PAGE) run build
+
+page-check: page
+	npm --prefix $(PAGE) run lint
+	git diff --exit-code -- $(PAGE)
+	test -z "$$(git status --porcelain -- $(PAGE))"
+
+$(PAGE)/node_modules: $(PAGE)/package-lock.json
+	npm --prefix $(PAGE) ci --no-audit --no-fund
+	touch $@
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/phantom.py

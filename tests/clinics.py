@@ -1,5 +1,6 @@
 """A labeling server, the people who call it, and what they label."""
 
+import hashlib
 import io
 import urllib.request
 from pathlib import Path
@@ -100,3 +101,19 @@ def token_of(name: str) -> str:
 
 
 on_both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def tokens_file(tmp_path: Path) -> Path:
+    return write_tokens(tmp_path / "tokens.toml")
+
+
+def write_tokens(path: Path) -> Path:
+    """Writes the file of everybody's tokens, and of one for the labeling service itself."""
+    entries = [
+        f'[[tokens]]\nname = "{name}"\nroles = ["{role}"]\n'
+        f'sha256 = "{hashlib.sha256(token_of(name).encode()).hexdigest()}"\n'
+        for name, role in {**PEOPLE, "labeling": "label"}.items()
+    ]
+    path.write_text("\n".join(entries))
+    return path

@@ -48,6 +48,7 @@ class Server:
         self.home = home
         self.address = f"127.0.0.1:{free_port()}"
         self.metrics_address = f"127.0.0.1:{free_port()}"
+        self.page_address = f"127.0.0.1:{free_port()}"
         self.log = home / f"{name}.log"
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CANICOR_")},
@@ -56,6 +57,7 @@ class Server:
             "CANICOR_SHIPPED_MODEL": "false",
             f"CANICOR_{name.upper()}_LISTEN": self.address,
             f"CANICOR_{name.upper()}_METRICS_LISTEN": self.metrics_address,
+            "CANICOR_LABELING_HTTP_LISTEN": self.page_address,
             **environment,
         }
         self._python = python

@@ -21,6 +21,9 @@ from services.labeling.tables import Image, Label
 MOST_IMAGES = 100
 """On which labels differ most, in an answer."""
 
+MOST_MEASUREMENTS = 1000
+"""Of a pair of labellers, in an answer."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:
@@ -111,6 +114,8 @@ def _pair(first: str, second: str, labels: Sequence[tuple[Placed, Placed]]) -> p
     if not read:
         return found
     vhs = np.array([(one.vhs, other.vhs) for one, other in read])
+    shown = vhs[:: -(-len(vhs) // MOST_MEASUREMENTS)]
+    found.measurements.extend(pb.PairedMeasurement(first=one, second=other) for one, other in shown)
     limits = limits_of_agreement(vhs[:, 1] - vhs[:, 0])
     if limits.count > 1:
         found.vhs.CopyFrom(pb.LimitsOfAgreement(bias=limits.bias, lower=limits.lower, upper=limits.upper))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,6 +12,7 @@ from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.messages import key_points_from
 from canicor.vhs import KeyPoints
+from services.labeling.tasks import MOST_LEASES
 from services.runtime.requests import LONGEST_ID
 
 MOST_IMAGES = 1000
@@ -100,9 +101,30 @@ def lease_duration(request: pb.LeaseTaskRequest, default_seconds: float) -> time
     return asked
 
 
+def held_leases(ids: Sequence[str]) -> frozenset[str]:
+    """Returns the leases that a caller has in hand; whether they are his does not matter."""
+    if len(ids) >= MOST_LEASES:
+        raise InvalidArgument(
+            f"At most {MOST_LEASES - 1} leases may be held while another is asked for.",
+            reason="HELD_LEASES",
+            field="held_lease_ids",
+        )
+    return frozenset(identifier(one, "held_lease_ids") for one in ids)
+
+
 def time_spent(request: pb.SubmitLabelRequest) -> int | None:
     """Returns the microseconds that a label took; None where the request does not tell."""
     return _microseconds(request.time_spent, "time_spent") if request.HasField("time_spent") else None
+
+
+def since(request: pb.GetProgressRequest) -> datetime:
+    """Returns from when on labels are counted."""
+    try:
+        if request.HasField("since"):
+            return request.since.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidArgument("since must be a point in time: it is needed.", reason="SINCE", field="since")
 
 
 def comment(text: str, field: str = "comment") -> str:

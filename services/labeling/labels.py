@@ -65,6 +65,7 @@ async def submit(session: AsyncSession, request: pb.SubmitLabelRequest, labeller
         heart_size=heart_size_message(measured.heart_size),
         time_spent=checks.time_spent(request),
         suggestion_shown=request.suggestion_shown,
+        suggested_by=image.suggested_by if request.suggestion_shown and image.suggestion else "",
         comment=request.comment,
         create_time=now,
         adjudication=task.kind == TO_ADJUDICATE,
@@ -191,6 +192,7 @@ def message(label: Label, verdict: Review | None = None) -> pb.Label:
         reviewer=verdict.reviewer if verdict else "",
         comment=label.comment,
         suggestion_shown=label.suggestion_shown,
+        suggested_by=label.suggested_by,
         adjudication=label.adjudication,
     )
     shown.create_time.FromDatetime(label.create_time)

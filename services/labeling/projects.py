@@ -23,6 +23,7 @@ async def put(session: AsyncSession, project: pb.Project) -> Project:
             labels_per_image=project.labels_per_image or LABELS_PER_IMAGE,
             max_disagreement=project.max_disagreement or MAX_DISAGREEMENT,
             guidelines=project.guidelines,
+            suggestions=project.suggestions,
         )
     )
 
@@ -56,4 +57,5 @@ def message(project: Project) -> pb.Project:
         labels_per_image=project.labels_per_image,
         max_disagreement=project.max_disagreement,
         guidelines=project.guidelines,
+        suggestions=project.suggestions,
     )

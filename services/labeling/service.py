@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,11 @@ from canicor.labeling.v1.labeling_pb2_grpc import LabelingServiceServicer, add_L
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.settings import ClientSettings
 from canicor.store import Store
-from services.labeling import agreement, checks, export, images, labels, projects, statistics, tasks
+from services.labeling import agreement, checks, export, images, labels, projects, statistics, suggestions, tasks
 from services.labeling.batches import Generator
 from services.labeling.metrics import LABELS, LEASES, OPEN_TASKS, REJECTS
 from services.labeling.settings import LabelingSettings
+from services.labeling.suggestions import Suggestions
 from services.labeling.tables import committed
 from services.labeling.web import Web
 from services.runtime.database import opened
@@ -68,6 +69,7 @@ class LabelingService(LabelingServiceServicer):
             "GetImage": _ANY,
             "ExportDataset": _MANAGE,
             "GetAgreement": _ANY,
+            "GetProgress": _ANY,
             "GetStatistics": _ANY,
         }.items()
     }
@@ -89,18 +91,23 @@ class LabelingService(LabelingServiceServicer):
 
     @asynccontextmanager
     async def running(self, health: Health) -> AsyncIterator[None]:
-        """Holds the database and the connection to the generator, counts open tasks, and answers pages."""
-        settings = ClientSettings(home=self._settings.home, generator_address=self._settings.generator_address)
+        """Holds the database and the connection to the generator, works beside the calls, and answers pages."""
+        settings = ClientSettings(
+            home=self._settings.home,
+            classifier_address=self._settings.classifier_address,
+            generator_address=self._settings.generator_address,
+        )
         async with opened(self._settings.database, _MIGRATIONS) as self._database:
             self._generator = Generator(settings)
-            counting = asyncio.create_task(self._count_open_tasks())
+            suggesting = Suggestions(self._database, settings)
+            beside = [asyncio.create_task(work) for work in (self._count_open_tasks(), suggesting.work())]
             try:
                 async with self._web.running():
                     yield
             finally:
-                counting.cancel()
-                with suppress(asyncio.CancelledError):
-                    await counting
+                for work in beside:
+                    work.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
                 await self._generator.close()
 
     async def SetProject(self, request: pb.SetProjectRequest, context: Context) -> pb.SetProjectResponse:
@@ -118,7 +125,9 @@ class LabelingService(LabelingServiceServicer):
     async def ListProjects(self, request: pb.ListProjectsRequest, context: Context) -> pb.ListProjectsResponse:
         """Lists all projects by name."""
         found = await self._committed(projects.everything)
-        return pb.ListProjectsResponse(projects=map(projects.message, found))
+        who = caller()
+        asking = pb.Caller(name=who.name, roles=sorted(who.roles))
+        return pb.ListProjectsResponse(projects=map(projects.message, found), caller=asking)
 
     async def ImportImages(self, request: pb.ImportImagesRequest, context: Context) -> pb.ImportImagesResponse:
         """Adds images as tasks of a project."""
@@ -145,16 +154,19 @@ class LabelingService(LabelingServiceServicer):
         """Hands the caller one image to label, or to decide on."""
         project = checks.project(request.project)
         duration = checks.lease_duration(request, self._settings.lease_seconds)
+        held = checks.held_leases(request.held_lease_ids)
         if request.adjudicate and not caller().roles & _REVIEW:
             raise PermissionDenied("Only a reviewer decides where labels disagree.", reason="ROLE_MISSING")
         name = caller().name
 
         async def leased(session: AsyncSession) -> pb.Task:
             task, image = await tasks.lease(
-                session, project, name, _now(), duration, adjudicate=request.adjudicate
+                session, project, name, _now(), duration, held=held, adjudicate=request.adjudicate
             )
-            found = await labels.of_image(session, image) if request.adjudicate else ()
-            return tasks.message(task, image, found)
+            if request.adjudicate:
+                return tasks.message(task, image, found=await labels.of_image(session, image))
+            shown = suggestions.message(image, await projects.found_or_made(session, project))
+            return tasks.message(task, image, suggestion=shown)
 
         task = await self._committed(leased)
         LEASES.inc()
@@ -232,6 +244,12 @@ class LabelingService(LabelingServiceServicer):
         whose = _whose()
         found = await self._committed(lambda session: agreement.placed(session, project))
         return await asyncio.to_thread(agreement.agreement, found, whose)
+
+    async def GetProgress(self, request: pb.GetProgressRequest, context: Context) -> pb.GetProgressResponse:
+        """Tells the caller how far he is."""
+        project, since = checks.project(request.project), checks.since(request)
+        name = caller().name
+        return await self._committed(lambda session: statistics.progress(session, project, name, since))
 
     async def GetStatistics(self, request: pb.GetStatisticsRequest, context: Context) -> pb.GetStatisticsResponse:
         """Returns the counts of a project."""

@@ -18,11 +18,13 @@ class LabelingSettings(ServerSettings):
         "", description="Host and port that answers grpc.health.v1 alone, without TLS, for probes. Empty: none."
     )
     labeling_http_listen: str = Field(
-        "", description="Host and port that answers the API's calls in JSON, for pages (docs/api.md). Empty: none."
+        "127.0.0.1:8473",
+        description="Host and port of the labelling page, and of the API in JSON (docs/api.md).",
     )
     database_url: str = Field(
         "", description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Empty: HOME/labeling.db."
     )
+    classifier_address: str = Field("127.0.0.1:8470", description="Host and port of the classifier.")
     generator_address: str = Field("127.0.0.1:8471", description="Host and port of the generator.")
     lease_seconds: float = Field(
         600.0, ge=10, le=86400, description="How long a task stays with a labeller who asks for no duration."

@@ -73,6 +73,7 @@ class Project(Base):
     labels_per_image: Mapped[int] = mapped_column(SmallInteger)
     max_disagreement: Mapped[float]
     guidelines: Mapped[str]
+    suggestions: Mapped[bool] = mapped_column(default=False)
 
 
 class Image(Base):
@@ -81,10 +82,16 @@ class Image(Base):
     Attributes:
         position: The order of import.
         state: OPEN while labels are wanted; then LABELLED, REJECTED, or DISPUTED until a reviewer has decided.
+        suggestion: Six pairs (x, y) where a model has them; None where none stands by any.
+        suggested_by: The model that was asked, NAME/VERSION; empty before.
     """
 
     __tablename__ = "labeling_image"
-    __table_args__ = (Unique("project", "sha256"), Index("labeling_image_state", "project", "state"))
+    __table_args__ = (
+        Unique("project", "sha256"),
+        Index("labeling_image_state", "project", "state"),
+        Index("labeling_image_suggestion", "suggested_by", "state", "position"),
+    )
 
     position: Mapped[int] = mapped_column(Position, primary_key=True)
     id: Mapped[str] = mapped_column(String(32), unique=True, default=lambda: uuid.uuid4().hex)
@@ -100,6 +107,8 @@ class Image(Base):
     batch_index: Mapped[int] = mapped_column(BigInteger, default=0)
     batch_seed: Mapped[int] = mapped_column(Unsigned64, default=0)
     state: Mapped[int] = mapped_column(SmallInteger, default=OPEN)
+    suggestion: Mapped[list[list[float]] | None] = mapped_column(JSON(none_as_null=True))
+    suggested_by: Mapped[str] = mapped_column(default="")
 
 
 class Task(Base):
@@ -110,13 +119,14 @@ class Task(Base):
         kind: TO_LABEL, of which an image has as many as labels are wanted; or TO_ADJUDICATE.
         labeller: Who did it; None while it is open.
         lease_id, leased_by, lease_expires: The last lease that did not end with a label; it may be over.
+        slot: Which of the leases that its holder may have at once it is, from 0.
     """
 
     __tablename__ = "labeling_task"
     __table_args__ = (
         Unique("image_id", "labeller"),
-        # One task of a kind for each labeller: two calls of his at once can't take two.
-        Unique("project", "kind", "leased_by"),
+        # Two calls of a labeller at once can't take more than he may hold.
+        Unique("project", "kind", "leased_by", "slot"),
         Index("labeling_task_queue", "project", "kind", "done", "position"),
         # Without it PostgreSQL reads the whole table to learn that somebody has labelled nothing yet.
         Index("labeling_task_labeller", "labeller"),
@@ -131,6 +141,7 @@ class Task(Base):
     lease_id: Mapped[str | None] = mapped_column(String(32), unique=True)
     leased_by: Mapped[str | None]
     lease_expires: Mapped[datetime | None] = mapped_column(Moment)
+    slot: Mapped[int] = mapped_column(SmallInteger, default=0)
 
 
 class Label(Base):
@@ -142,6 +153,7 @@ class Label(Base):
         key_points: Six pairs (x, y); None for a reject.
         time_spent: Microseconds, where the labeller's program told.
         adjudication: Whether a reviewer placed it because others disagreed.
+        suggested_by: The model whose suggestion was on the screen, NAME/VERSION; empty where none was.
     """
 
     __tablename__ = "labeling_label"
@@ -159,6 +171,7 @@ class Label(Base):
     reject_reason: Mapped[pb.RejectReason.ValueType] = mapped_column(SmallInteger, default=0)
     time_spent: Mapped[int | None] = mapped_column(BigInteger)
     suggestion_shown: Mapped[bool] = mapped_column(default=False)
+    suggested_by: Mapped[str] = mapped_column(default="")
     comment: Mapped[str] = mapped_column(default="")
     create_time: Mapped[datetime] = mapped_column(Moment)
     adjudication: Mapped[bool] = mapped_column(default=False)

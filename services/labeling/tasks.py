@@ -1,17 +1,21 @@
 """Tasks in the hands of labellers: nobody gets another's while its lease lives, nor an image for a second time."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, ScalarSelect, exists, or_, select, update
+from sqlalchemy import ScalarSelect, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from canicor.errors import FailedPrecondition, NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
+from canicor.measurement.v1 import measurement_pb2 as measurement
 from services.labeling import images
 from services.labeling.tables import TO_ADJUDICATE, TO_LABEL, Image, Task
+
+MOST_LEASES = 5
+"""Of a labeller in a project: what he is at, and what is fetched ahead of him."""
 
 
 async def lease(
@@ -21,32 +25,34 @@ async def lease(
     now: datetime,
     duration: timedelta,
     *,
+    held: Collection[str] = (),
     adjudicate: bool = False,
 ) -> tuple[Task, Image]:
-    """Leases a labeller his task again, else the first open one.
+    """Leases a labeller the first of his tasks again that he does not name, else the first open one.
 
-    A lease of his that ran out but that nobody else took counts as his still.
+    All of his leases are renewed; one that ran out but that nobody else took counts as his still.
+
+    Args:
+        session: A transaction.
+        project: Where.
+        labeller: Who.
+        now: The time.
+        duration: How long it stays his.
+        held: Leases that he has in hand, fewer than `MOST_LEASES`.
+        adjudicate: Whether the task is to decide between labels.
 
     Raises:
         NotFound: NO_TASK_LEFT.
+        FailedPrecondition: TOO_MANY_LEASES: he holds `MOST_LEASES`.
     """
     kind, expires = TO_ADJUDICATE if adjudicate else TO_LABEL, now + duration
     own = (Task.project == project, Task.kind == kind, Task.leased_by == labeller)
-    task = await _update(session, *own, lease_expires=expires)
-    if task is None:
-        task = await _update(
-            session,
-            Task.position == _first_free(project, kind, labeller, now),
-            lease_id=uuid.uuid4().hex,
-            leased_by=labeller,
-            lease_expires=expires,
-        )
-    if task is None:
-        raise NotFound(
-            f"Project {project!r} has no image left that you could {'decide on' if adjudicate else 'label'}.",
-            reason="NO_TASK_LEFT",
-            field="project",
-        )
+    his = list(await session.scalars(update(Task).where(*own).values(lease_expires=expires).returning(Task)))
+    waiting = [task for task in his if task.lease_id not in held]
+    if waiting:
+        task = min(waiting, key=lambda one: one.position)
+    else:
+        task = await _take(session, project, kind, labeller, now, expires, {one.slot for one in his})
     image = await session.scalar(select(Image).where(Image.id == task.image_id))
     assert image is not None  # noqa: S101 - a foreign key
     return task, image
@@ -74,22 +80,54 @@ async def finish(session: AsyncSession, lease_id: str, labeller: str, now: datet
     return task, image
 
 
-def message(task: Task, image: Image, found: Iterable[pb.Label] = ()) -> pb.Task:
+def message(
+    task: Task,
+    image: Image,
+    found: Iterable[pb.Label] = (),
+    suggestion: measurement.KeyPoints | None = None,
+) -> pb.Task:
     """Returns a leased task as the API shows it.
 
     Args:
         task: Leased.
         image: Its image.
         found: The labels to decide between.
+        suggestion: Where a model has the points.
     """
-    shown = pb.Task(lease_id=task.lease_id or "", image=images.message(image), labels=found)
+    shown = pb.Task(lease_id=task.lease_id or "", image=images.message(image), labels=found, suggestion=suggestion)
     if task.lease_expires is not None:
         shown.expire_time.FromDatetime(task.lease_expires)
     return shown
 
 
-async def _update(session: AsyncSession, *which: ColumnElement[bool], **values: object) -> Task | None:
-    task: Task | None = await session.scalar(update(Task).where(*which).values(**values).returning(Task))
+async def _take(
+    session: AsyncSession,
+    project: str,
+    kind: int,
+    labeller: str,
+    now: datetime,
+    expires: datetime,
+    taken: Collection[int],
+) -> Task:
+    """Leases a labeller the first open task, in a slot that is not taken."""
+    slot = next((one for one in range(MOST_LEASES) if one not in taken), None)
+    if slot is None:
+        raise FailedPrecondition(
+            f"You hold {MOST_LEASES} images: label one of them.", reason="TOO_MANY_LEASES", field="held_lease_ids"
+        )
+    task: Task | None = await session.scalar(
+        update(Task)
+        .where(Task.position == _first_free(project, kind, labeller, now))
+        .values(lease_id=uuid.uuid4().hex, leased_by=labeller, lease_expires=expires, slot=slot)
+        .returning(Task)
+    )
+    if task is None:
+        what = "label" if kind == TO_LABEL else "decide on"
+        raise NotFound(
+            f"Project {project!r} has no image left that you could {what}.",
+            reason="NO_TASK_LEFT",
+            field="project",
+        )
     return task
 
 

@@ -1,25 +1,32 @@
-"""The API for pages: its calls in JSON over HTTP, beside gRPC.
+"""The labelling page, and the API as it calls it: JSON over HTTP, beside gRPC.
 
-Each is handed to the gRPC server over a socket of this machine, as any other caller's: the same tokens, roles,
-limits and metrics hold. JSON is protobuf's own (protobuf.dev/programming-guides/json). Streams are gRPC's alone.
+Each call is handed to the gRPC server over a socket of this machine, as any other caller's: the same tokens,
+roles, limits and metrics hold. JSON is protobuf's own (protobuf.dev/programming-guides/json). Streams are gRPC's
+alone.
 """
 
+import asyncio
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
+import numpy as np
 from aiohttp import web
 from google.protobuf import json_format
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from canicor import radiograph
 from canicor.client import DEFAULT_DEADLINE, translated
 from canicor.errors import CanicorError, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from canicor.labeling.v1 import labeling_pb2 as pb
+from canicor.vhs import BAND_NOTICE, LARGE_ABOVE, SMALL_BELOW
 from services.runtime.settings import ServerSettings, split_address
 
 HTTP_STATUS: Mapping[str, int] = {
@@ -42,12 +49,26 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; "
+        "worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+# A name in it says what the file holds.
+_KEPT_FOREVER = "public, max-age=31536000, immutable"
+
+_LARGEST_LEVEL = 2**16 - 1
+
+_PAGE = Path(__file__).parent / "page" / "built"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Web:
-    """Serves a gRPC service's calls to pages at `/api/METHOD`.
+    """Serves the page at `/`, its images at `/images/ID/pixels`, and a gRPC service's calls at `/api/METHOD`.
 
     Args:
         service: What is served.
@@ -62,10 +83,9 @@ class Web:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Has the gRPC server listen to this one."""
-        if self._address:
-            # Nobody else may look into it.
-            self._folder = tempfile.TemporaryDirectory(prefix="canicor-")
-            server.add_insecure_port(self._socket)
+        # Nobody else may look into it.
+        self._folder = tempfile.TemporaryDirectory(prefix="canicor-")
+        server.add_insecure_port(self._socket)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,15 +94,18 @@ class Web:
         Raises:
             FailedPrecondition: The address is taken.
         """
-        if not self._address:
-            yield
-            return
         most = self._settings.max_message_bytes
         limit = ("grpc.max_receive_message_length", most)
         with self._folder:
             async with grpc.aio.insecure_channel(self._socket, options=[limit]) as channel:
                 application = web.Application(client_max_size=most, middlewares=[_answering_errors])
-                application.router.add_post("/api/{method}", _Calls(self._service, channel).answer)
+                calls = _Calls(self._service, channel)
+                application.router.add_post("/api/{method}", calls.answer)
+                application.router.add_get("/images/{image_id}/pixels", partial(_pixels, calls))
+                application.router.add_get("/bands.json", _bands)
+                application.router.add_get("/", partial(_file, _PAGE / "index.html"))
+                for path in (one for one in _PAGE.rglob("*") if one.is_file()):
+                    application.router.add_get(f"/{path.relative_to(_PAGE).as_posix()}", partial(_file, path))
                 runner = web.AppRunner(application, access_log=None, handle_signals=False)
                 await runner.setup()
                 try:
@@ -124,24 +147,34 @@ class _Calls:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answers one call."""
-        _refuse_other_sites(request)
         name = request.match_info["method"]
         if name not in self._calls:
             raise NotFound(f"There is no call {name}: {', '.join(self._calls)} are there.", reason="NO_SUCH_CALL")
-        asked, call = self._calls[name]
+        asked, _ = self._calls[name]
         try:
             message = json_format.Parse(await request.text(), asked())
         except (json_format.ParseError, UnicodeDecodeError) as error:
             raise InvalidArgument(
                 f"The request is not the JSON of {name}Request: {error}", reason="BAD_JSON"
             ) from error
-        header = request.headers.get("Authorization")
-        with translated():
-            answer = await call(
-                message, metadata=[("authorization", header)] if header else (), timeout=DEFAULT_DEADLINE
-            )
+        answer = await self.call(request, name, message)
         text = json_format.MessageToJson(answer, always_print_fields_with_no_presence=True, indent=None)
         return web.Response(text=text, content_type="application/json", headers=_HEADERS)
+
+    async def call(self, request: web.Request, name: str, message: Any) -> Any:  # noqa: ANN401
+        """Calls the service as whoever sent a request.
+
+        Raises:
+            PermissionDenied: CROSS_SITE: another site's page did.
+            CanicorError: As the service refuses it.
+        """
+        _refuse_other_sites(request)
+        _, call = self._calls[name]
+        header = request.headers.get("Authorization")
+        with translated():
+            return await call(
+                message, metadata=[("authorization", header)] if header else (), timeout=DEFAULT_DEADLINE
+            )
 
     @staticmethod
     def _call(service: ServiceDescriptor, method: MethodDescriptor, channel: grpc.aio.Channel) -> tuple[Any, Any]:
@@ -152,6 +185,36 @@ class _Calls:
             response_deserializer=answered.FromString,
         )
         return asked, call
+
+
+async def _pixels(calls: _Calls, request: web.Request) -> web.StreamResponse:
+    """Answers an image's grey levels row by row, bright = dense; headers say how many, and of how many bits."""
+    asked = pb.GetImageRequest(image_id=request.match_info["image_id"])
+    answer = await calls.call(request, "GetImage", asked)
+    levels = (await asyncio.to_thread(radiograph.decode, answer.content)).levels
+    if levels.dtype != np.uint8:
+        levels = np.rint(levels * np.float32(_LARGEST_LEVEL)).astype("<u2")
+    rows, columns = levels.shape
+    headers = {
+        **_HEADERS,
+        "Canicor-Bits": str(8 * levels.dtype.itemsize),
+        "Canicor-Columns": str(columns),
+        "Canicor-Rows": str(rows),
+        "Canicor-Pixel-Aspect": str(answer.image.pixel_aspect),
+    }
+    return web.Response(body=levels.tobytes(), content_type="application/octet-stream", headers=headers)
+
+
+async def _bands(request: web.Request) -> web.StreamResponse:
+    """Answers where the classes begin, for these live in the library alone."""
+    bands = {"smallBelow": SMALL_BELOW, "largeAbove": LARGE_ABOVE, "notice": BAND_NOTICE}
+    return web.json_response(bands, headers=_HEADERS)
+
+
+async def _file(path: Path, request: web.Request) -> web.StreamResponse:
+    """Answers a file of the page."""
+    kept = _KEPT_FOREVER if path.parent.name == "assets" else "no-cache"
+    return web.FileResponse(path, headers={**_PAGE_HEADERS, "Cache-Control": kept})
 
 
 def _refuse_other_sites(request: web.Request) -> None:

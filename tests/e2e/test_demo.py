@@ -24,6 +24,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         address = f"127.0.0.1:{free_port()}"
         environment[f"CANICOR_{service}_LISTEN"] = environment[f"CANICOR_{service}_ADDRESS"] = address
         environment[f"CANICOR_{service}_METRICS_LISTEN"] = f"127.0.0.1:{free_port()}"
+    environment["CANICOR_LABELING_HTTP_LISTEN"] = f"127.0.0.1:{free_port()}"
     return environment
 
 

@@ -201,12 +201,11 @@ def test_probes_need_neither_tls_nor_token(serve: Serve, repository: ModelReposi
 
 
 def test_pages_are_answered_over_tls_too(serve: Serve, mutual_tls: dict[str, Any], tmp_path: Path) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    server = serve("labeling", CANICOR_LABELING_HTTP_LISTEN=address, **mutual_tls)
+    server = serve("labeling", **mutual_tls)
     header = {"Authorization": f"Bearer {(server.home / 'token').read_text().strip()}"}
 
     def status(context: ssl.SSLContext) -> int:
-        connection = HTTPSConnection(address, context=context, timeout=30)
+        connection = HTTPSConnection(server.page_address, context=context, timeout=30)
         with closing(connection):
             connection.request("POST", "/api/ListProjects", b"{}", header)
             return connection.getresponse().status

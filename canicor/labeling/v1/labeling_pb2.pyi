@@ -152,6 +152,7 @@ class Project(_message.Message):
     LABELS_PER_IMAGE_FIELD_NUMBER: _builtins.int
     MAX_DISAGREEMENT_FIELD_NUMBER: _builtins.int
     GUIDELINES_FIELD_NUMBER: _builtins.int
+    SUGGESTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 of a-z, 0-9, `-` and `_`."""
     labels_per_image: _builtins.int
@@ -162,6 +163,10 @@ class Project(_message.Message):
     """
     guidelines: _builtins.str
     """What labellers are told, at most 20,000 characters."""
+    suggestions: _builtins.bool
+    """Show labellers where the classifier's model in production has the points, as a suggestion to be checked. It saves
+    clicks, and makes labels less independent of each other and of the model.
+    """
     def __init__(
         self,
         *,
@@ -169,10 +174,11 @@ class Project(_message.Message):
         labels_per_image: _builtins.int = ...,
         max_disagreement: _builtins.float = ...,
         guidelines: _builtins.str = ...,
+        suggestions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guidelines", b"guidelines", "labels_per_image", b"labels_per_image", "max_disagreement", b"max_disagreement", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guidelines", b"guidelines", "labels_per_image", b"labels_per_image", "max_disagreement", b"max_disagreement", "name", b"name", "suggestions", b"suggestions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,22 +302,56 @@ class ListProjectsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROJECTS_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Project]:
         """By name."""
+
+    @_builtins.property
+    def caller(self) -> Global___Caller:
+        """Who asks, and what he may do."""
 
     def __init__(
         self,
         *,
         projects: _abc.Iterable[Global___Project] | None = ...,
+        caller: Global___Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["projects", b"projects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "projects", b"projects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProjectsResponse: _TypeAlias = ListProjectsResponse  # noqa: Y015
+
+@_typing.final
+class Caller(_message.Message):
+    """The holder of a token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The token's name: what his labels are signed with."""
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """His roles."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "roles", b"roles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caller: _TypeAlias = Caller  # noqa: Y015
 
 @_typing.final
 class ImportImage(_message.Message):
@@ -534,6 +574,7 @@ class LeaseTaskRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     ADJUDICATE_FIELD_NUMBER: _builtins.int
+    HELD_LEASE_IDS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """The project."""
     adjudicate: _builtins.bool
@@ -542,16 +583,21 @@ class LeaseTaskRequest(_message.Message):
     def duration(self) -> _duration_pb2.Duration:
         """How long the task stays the caller's, 10 seconds to 24 hours. Unset: 10 minutes."""
 
+    @_builtins.property
+    def held_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Leases that the caller has in hand, at most 4: he gets another one, to fetch its image ahead."""
+
     def __init__(
         self,
         *,
         project: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
         adjudicate: _builtins.bool = ...,
+        held_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudicate", b"adjudicate", "duration", b"duration", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudicate", b"adjudicate", "duration", b"duration", "held_lease_ids", b"held_lease_ids", "project", b"project"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -604,7 +650,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def suggestion(self) -> _measurement_pb2.KeyPoints:
-        """Key points pre-placed by a model, where the project has one."""
+        """Where a model has the points, if the project shows suggestions and the model stands by them."""
 
     @_builtins.property
     def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]:
@@ -717,6 +763,7 @@ class Label(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     SUGGESTION_SHOWN_FIELD_NUMBER: _builtins.int
     ADJUDICATION_FIELD_NUMBER: _builtins.int
+    SUGGESTED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The service's id for it."""
     image_id: _builtins.str
@@ -739,6 +786,8 @@ class Label(_message.Message):
     """Whether a suggestion was on the screen."""
     adjudication: _builtins.bool
     """Whether a reviewer placed it because others disagreed: it counts in place of theirs."""
+    suggested_by: _builtins.str
+    """The model whose suggestion was on the screen, NAME/VERSION; empty where none was."""
     @_builtins.property
     def key_points(self) -> _measurement_pb2.KeyPoints:
         """The points; unset for a reject."""
@@ -768,10 +817,11 @@ class Label(_message.Message):
         comment: _builtins.str = ...,
         suggestion_shown: _builtins.bool = ...,
         adjudication: _builtins.bool = ...,
+        suggested_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_points", b"key_points", "time_spent", b"time_spent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudication", b"adjudication", "comment", b"comment", "create_time", b"create_time", "heart_size", b"heart_size", "id", b"id", "image_id", b"image_id", "key_points", b"key_points", "labeller", b"labeller", "reject_reason", b"reject_reason", "review_state", b"review_state", "reviewer", b"reviewer", "suggestion_shown", b"suggestion_shown", "time_spent", b"time_spent", "vhs", b"vhs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjudication", b"adjudication", "comment", b"comment", "create_time", b"create_time", "heart_size", b"heart_size", "id", b"id", "image_id", b"image_id", "key_points", b"key_points", "labeller", b"labeller", "reject_reason", b"reject_reason", "review_state", b"review_state", "reviewer", b"reviewer", "suggested_by", b"suggested_by", "suggestion_shown", b"suggestion_shown", "time_spent", b"time_spent", "vhs", b"vhs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1156,6 +1206,7 @@ class PairAgreement(_message.Message):
     INTRACLASS_CORRELATION_FIELD_NUMBER: _builtins.int
     KAPPA_FIELD_NUMBER: _builtins.int
     KEY_POINT_DISTANCES_FIELD_NUMBER: _builtins.int
+    MEASUREMENTS_FIELD_NUMBER: _builtins.int
     first: _builtins.str
     """Their names, in alphabetical order."""
     second: _builtins.str
@@ -1178,6 +1229,10 @@ class PairAgreement(_message.Message):
     def key_point_distances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """How far their points lie apart in the mean, in vertebrae, from A to F."""
 
+    @_builtins.property
+    def measurements(self) -> _containers.RepeatedCompositeFieldContainer[Global___PairedMeasurement]:
+        """What each of them measured on the images that both labelled, for a plot: at most 1000, evenly chosen."""
+
     def __init__(
         self,
         *,
@@ -1189,10 +1244,11 @@ class PairAgreement(_message.Message):
         intraclass_correlation: _builtins.float | None = ...,
         kappa: _builtins.float | None = ...,
         key_point_distances: _abc.Iterable[_builtins.float] | None = ...,
+        measurements: _abc.Iterable[Global___PairedMeasurement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_intraclass_correlation", b"_intraclass_correlation", "_kappa", b"_kappa", "intraclass_correlation", b"intraclass_correlation", "kappa", b"kappa", "vhs", b"vhs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_intraclass_correlation", b"_intraclass_correlation", "_kappa", b"_kappa", "first", b"first", "image_count", b"image_count", "intraclass_correlation", b"intraclass_correlation", "kappa", b"kappa", "key_point_distances", b"key_point_distances", "reject_count", b"reject_count", "second", b"second", "vhs", b"vhs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_intraclass_correlation", b"_intraclass_correlation", "_kappa", b"_kappa", "first", b"first", "image_count", b"image_count", "intraclass_correlation", b"intraclass_correlation", "kappa", b"kappa", "key_point_distances", b"key_point_distances", "measurements", b"measurements", "reject_count", b"reject_count", "second", b"second", "vhs", b"vhs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__intraclass_correlation: _TypeAlias = _typing.Literal["intraclass_correlation"]  # noqa: Y015
     _WhichOneofArgType__intraclass_correlation: _TypeAlias = _typing.Literal["_intraclass_correlation", b"_intraclass_correlation"]  # noqa: Y015
@@ -1204,6 +1260,32 @@ class PairAgreement(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kappa) -> _WhichOneofReturnType__kappa | None: ...
 
 Global___PairAgreement: _TypeAlias = PairAgreement  # noqa: Y015
+
+@_typing.final
+class PairedMeasurement(_message.Message):
+    """What two labellers measured on one image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    first: _builtins.float
+    """VHS by the first, in vertebrae."""
+    second: _builtins.float
+    """VHS by the second."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.float = ...,
+        second: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PairedMeasurement: _TypeAlias = PairedMeasurement  # noqa: Y015
 
 @_typing.final
 class LimitsOfAgreement(_message.Message):
@@ -1266,6 +1348,66 @@ class ImageAgreement(_message.Message):
 Global___ImageAgreement: _TypeAlias = ImageAgreement  # noqa: Y015
 
 @_typing.final
+class GetProgressRequest(_message.Message):
+    """Asks how far the caller is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """The project."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when, such as the last midnight where he is. Needed."""
+
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProgressRequest: _TypeAlias = GetProgressRequest  # noqa: Y015
+
+@_typing.final
+class GetProgressResponse(_message.Message):
+    """How far the caller is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
+    MEDIAN_TIME_SPENT_FIELD_NUMBER: _builtins.int
+    OPEN_COUNT_FIELD_NUMBER: _builtins.int
+    done_count: _builtins.int
+    """Images that he has labelled or rejected since."""
+    open_count: _builtins.int
+    """Labels that are wanted in the project, leased ones among them, by whomever."""
+    @_builtins.property
+    def median_time_spent(self) -> _duration_pb2.Duration:
+        """Median time that he took for a label since; unset where there is none."""
+
+    def __init__(
+        self,
+        *,
+        done_count: _builtins.int = ...,
+        median_time_spent: _duration_pb2.Duration | None = ...,
+        open_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["median_time_spent", b"median_time_spent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_count", b"done_count", "median_time_spent", b"median_time_spent", "open_count", b"open_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProgressResponse: _TypeAlias = GetProgressResponse  # noqa: Y015
+
+@_typing.final
 class GetStatisticsRequest(_message.Message):
     """Asks for counts."""
 
@@ -1302,6 +1444,10 @@ class GetStatisticsResponse(_message.Message):
     HEART_SIZES_FIELD_NUMBER: _builtins.int
     LABELLERS_FIELD_NUMBER: _builtins.int
     DISPUTED_COUNT_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    VHS_HISTOGRAM_FIELD_NUMBER: _builtins.int
+    VHS_HISTOGRAM_START_FIELD_NUMBER: _builtins.int
+    VHS_HISTOGRAM_STEP_FIELD_NUMBER: _builtins.int
     image_count: _builtins.int
     """Images imported."""
     labelled_count: _builtins.int
@@ -1316,6 +1462,10 @@ class GetStatisticsResponse(_message.Message):
     """Labels reviewed."""
     disputed_count: _builtins.int
     """Images whose labels disagree: a reviewer has to decide."""
+    vhs_histogram_start: _builtins.float
+    """Where the histogram begins."""
+    vhs_histogram_step: _builtins.float
+    """How wide a step is."""
     @_builtins.property
     def heart_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeartSizeCount]:
         """Counting labels by class."""
@@ -1323,6 +1473,16 @@ class GetStatisticsResponse(_message.Message):
     @_builtins.property
     def labellers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabellerCount]:
         """Labels by labeller."""
+
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayCount]:
+        """Labels and rejects by the day, in UTC, on which they were placed: the last 60 days that had any."""
+
+    @_builtins.property
+    def vhs_histogram(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Counting labels by VHS: the first number counts those from `vhs_histogram_start` on, in vertebrae, each further
+        one those from a step higher on.
+        """
 
     def __init__(
         self,
@@ -1336,14 +1496,44 @@ class GetStatisticsResponse(_message.Message):
         heart_sizes: _abc.Iterable[Global___HeartSizeCount] | None = ...,
         labellers: _abc.Iterable[Global___LabellerCount] | None = ...,
         disputed_count: _builtins.int = ...,
+        days: _abc.Iterable[Global___DayCount] | None = ...,
+        vhs_histogram: _abc.Iterable[_builtins.int] | None = ...,
+        vhs_histogram_start: _builtins.float = ...,
+        vhs_histogram_step: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disputed_count", b"disputed_count", "heart_sizes", b"heart_sizes", "image_count", b"image_count", "labelled_count", b"labelled_count", "labellers", b"labellers", "leased_count", b"leased_count", "open_count", b"open_count", "rejected_count", b"rejected_count", "reviewed_count", b"reviewed_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "disputed_count", b"disputed_count", "heart_sizes", b"heart_sizes", "image_count", b"image_count", "labelled_count", b"labelled_count", "labellers", b"labellers", "leased_count", b"leased_count", "open_count", b"open_count", "rejected_count", b"rejected_count", "reviewed_count", b"reviewed_count", "vhs_histogram", b"vhs_histogram", "vhs_histogram_start", b"vhs_histogram_start", "vhs_histogram_step", b"vhs_histogram_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class DayCount(_message.Message):
+    """What was done on one day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """YYYY-MM-DD."""
+    count: _builtins.int
+    """Labels and rejects."""
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "date", b"date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DayCount: _TypeAlias = DayCount  # noqa: Y015
 
 @_typing.final
 class HeartSizeCount(_message.Message):

@@ -101,6 +101,11 @@ class LabelingServiceStub:
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementRequest.SerializeToString,
                 response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementResponse.FromString,
                 _registered_method=True)
+        self.GetProgress = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/GetProgress',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProgressRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProgressResponse.FromString,
+                _registered_method=True)
         self.GetStatistics = channel.unary_unary(
                 '/canicor.labeling.v1.LabelingService/GetStatistics',
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetStatisticsRequest.SerializeToString,
@@ -152,8 +157,9 @@ class LabelingServiceServicer:
 
     def LeaseTask(self, request, context):
         """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-        gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
-        `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
+        that he does not name in `held_lease_ids` gets that task again; all of his leases are renewed. Nobody labels an
+        image twice. With `adjudicate`, which takes the role `review`, it is one whose labels disagree. NOT_FOUND
+        (reason NO_TASK_LEFT): nothing is left for the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +214,13 @@ class LabelingServiceServicer:
     def GetAgreement(self, request, context):
         """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
         were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProgress(self, request, context):
+        """How far the caller is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,6 +300,11 @@ def add_LabelingServiceServicer_to_server(servicer, server):
                     servicer.GetAgreement,
                     request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementRequest.FromString,
                     response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementResponse.SerializeToString,
+            ),
+            'GetProgress': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProgress,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProgressRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProgressResponse.SerializeToString,
             ),
             'GetStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatistics,
@@ -647,6 +665,33 @@ class LabelingService:
             '/canicor.labeling.v1.LabelingService/GetAgreement',
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementRequest.SerializeToString,
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/GetProgress',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProgressRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,

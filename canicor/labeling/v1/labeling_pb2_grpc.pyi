@@ -51,8 +51,9 @@ class LabelingServiceStub:
     """
     LeaseTask: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-    gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
-    `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
+    that he does not name in `held_lease_ids` gets that task again; all of his leases are renewed. Nobody labels an
+    image twice. With `adjudicate`, which takes the role `review`, it is one whose labels disagree. NOT_FOUND
+    (reason NO_TASK_LEFT): nothing is left for the caller.
     """
     SubmitLabel: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.SubmitLabelRequest, _labeling_pb2.SubmitLabelResponse]
     """Stores the six key points for a leased task and ends the lease. Idempotent by `request_id`: a second submit
@@ -77,6 +78,8 @@ class LabelingServiceStub:
     """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
     were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
     """
+    GetProgress: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetProgressRequest, _labeling_pb2.GetProgressResponse]
+    """How far the caller is."""
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetStatisticsRequest, _labeling_pb2.GetStatisticsResponse]
     """Counts of a project."""
 
@@ -103,8 +106,9 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     """
     LeaseTask: _aio.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]  # type: ignore[assignment]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-    gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
-    `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
+    that he does not name in `held_lease_ids` gets that task again; all of his leases are renewed. Nobody labels an
+    image twice. With `adjudicate`, which takes the role `review`, it is one whose labels disagree. NOT_FOUND
+    (reason NO_TASK_LEFT): nothing is left for the caller.
     """
     SubmitLabel: _aio.UnaryUnaryMultiCallable[_labeling_pb2.SubmitLabelRequest, _labeling_pb2.SubmitLabelResponse]  # type: ignore[assignment]
     """Stores the six key points for a leased task and ends the lease. Idempotent by `request_id`: a second submit
@@ -129,6 +133,8 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
     were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
     """
+    GetProgress: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetProgressRequest, _labeling_pb2.GetProgressResponse]  # type: ignore[assignment]
+    """How far the caller is."""
     GetStatistics: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetStatisticsRequest, _labeling_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Counts of a project."""
 
@@ -188,8 +194,9 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_labeling_pb2.LeaseTaskResponse, _abc.Awaitable[_labeling_pb2.LeaseTaskResponse]]:
         """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
-        gets that task again, its lease renewed; nobody labels an image twice. With `adjudicate`, which takes the role
-        `review`, it is one whose labels disagree. NOT_FOUND (reason NO_TASK_LEFT): nothing is left for the caller.
+        that he does not name in `held_lease_ids` gets that task again; all of his leases are renewed. Nobody labels an
+        image twice. With `adjudicate`, which takes the role `review`, it is one whose labels disagree. NOT_FOUND
+        (reason NO_TASK_LEFT): nothing is left for the caller.
         """
 
     @_abc_1.abstractmethod
@@ -256,6 +263,14 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
         """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
         were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
         """
+
+    @_abc_1.abstractmethod
+    def GetProgress(
+        self,
+        request: _labeling_pb2.GetProgressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.GetProgressResponse, _abc.Awaitable[_labeling_pb2.GetProgressResponse]]:
+        """How far the caller is."""
 
     @_abc_1.abstractmethod
     def GetStatistics(

@@ -1,28 +1,11 @@
 """A clinic that labels."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clinics import PEOPLE, Clinic, token_of
-
-
-@pytest.fixture
-def tokens_file(tmp_path: Path) -> Path:
-    entries = [
-        f'[[tokens]]\nname = "{name}"\nroles = ["{role}"]\n'
-        f'sha256 = "{hashlib.sha256(token_of(name).encode()).hexdigest()}"\n'
-        for name, role in PEOPLE.items()
-    ]
-    entries.append(
-        '[[tokens]]\nname = "labeling"\nroles = ["label"]\n'
-        f'sha256 = "{hashlib.sha256(token_of("labeling").encode()).hexdigest()}"\n'
-    )
-    path = tmp_path / "tokens.toml"
-    path.write_text("\n".join(entries))
-    return path
+from tests.clinics import Clinic
 
 
 @pytest.fixture

@@ -7,15 +7,12 @@ from http.client import HTTPConnection
 import pytest
 
 from tests.clinics import HEIGHT, WIDTH, Clinic, points, token_of
-from tests.servers import free_port
 
 
 @pytest.fixture
 def web(serve, tokens_file) -> str:
     """The address of a server without images."""
-    address = f"127.0.0.1:{free_port()}"
-    serve("labeling", CANICOR_TOKENS_FILE=str(tokens_file), CANICOR_LABELING_HTTP_LISTEN=address)
-    return address
+    return serve("labeling", CANICOR_TOKENS_FILE=str(tokens_file)).page_address
 
 
 def post(address: str, method: str, body: object, person: str = "anna", **headers: str) -> tuple[int, dict]:
@@ -31,8 +28,8 @@ def post(address: str, method: str, body: object, person: str = "anna", **header
 
 
 def test_an_image_is_labelled_in_json(serve, tokens_file):
-    address = f"127.0.0.1:{free_port()}"
-    server = serve("labeling", CANICOR_TOKENS_FILE=str(tokens_file), CANICOR_LABELING_HTTP_LISTEN=address)
+    server = serve("labeling", CANICOR_TOKENS_FILE=str(tokens_file))
+    address = server.page_address
     clinic = Clinic(server, server.home)
     (image_id,) = clinic.add(1)
     status, answer = post(address, "LeaseTask", {"project": "hearts"}, Origin=f"http://{address}")
@@ -90,12 +87,6 @@ def test_a_page_of_another_site_is_refused(web):
 
 
 def test_a_request_that_is_too_large_is_refused(serve, tokens_file):
-    address = f"127.0.0.1:{free_port()}"
-    serve(
-        "labeling",
-        CANICOR_TOKENS_FILE=str(tokens_file),
-        CANICOR_LABELING_HTTP_LISTEN=address,
-        CANICOR_MAX_MESSAGE_BYTES="1000",
-    )
-    status, answer = post(address, "GetProject", {"name": "x" * 2000})
+    server = serve("labeling", CANICOR_TOKENS_FILE=str(tokens_file), CANICOR_MAX_MESSAGE_BYTES="1000")
+    status, answer = post(server.page_address, "GetProject", {"name": "x" * 2000})
     assert (status, answer["code"]) == (413, "RESOURCE_EXHAUSTED")

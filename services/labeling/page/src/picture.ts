@@ -1,0 +1,183 @@
+/** Draws a radiograph by WebGL 2: any zoom, any window, a lens; the pixels stay what they are. */
+
+import type { Point } from "./geometry.ts";
+import type { Levels } from "./levels.ts";
+import type { Viewport } from "./viewport.ts";
+
+/** Which grey levels are spread from black to white, as shares of the whole range. */
+export interface Window {
+  readonly centre: number;
+  readonly width: number;
+}
+
+export interface Lens {
+  /** On the screen, in CSS pixels. */
+  readonly at: Point;
+  readonly radius: number;
+  readonly zoom: number;
+}
+
+export const WHOLE_RANGE: Window = { centre: 0.5, width: 1 };
+
+const CORNERS = `#version 300 es
+void main() {
+  // One triangle that covers the stage.
+  gl_Position = vec4(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0, 0.0, 1.0);
+}`;
+
+// Whole numbers of 16 bits can't be interpolated by the hardware.
+const COLOURS = `#version 300 es
+precision highp float;
+precision highp usampler2D;
+uniform usampler2D pixels;
+uniform vec2 size;
+uniform float rows;
+uniform vec4 view;
+uniform vec2 greys;
+uniform bool inverted;
+uniform ivec2 levels;
+uniform vec4 lens;
+out vec4 colour;
+
+float at(ivec2 place, ivec2 last, int level) {
+  return float(texelFetch(pixels, clamp(place, ivec2(0), last), level).r);
+}
+
+void main() {
+  vec2 screen = vec2(gl_FragCoord.x, rows - gl_FragCoord.y);
+  vec2 away = screen - lens.xy;
+  bool through = dot(away, away) < lens.z * lens.z;
+  int level = through ? levels.y : levels.x;
+  vec2 place = view.xy + (through ? lens.xy + away / lens.w : screen) * view.zw;
+  if (any(lessThan(place, vec2(0.0))) || any(greaterThan(place, size))) {
+    colour = vec4(0.07, 0.08, 0.09, 1.0);
+    return;
+  }
+  ivec2 last = textureSize(pixels, level) - 1;
+  vec2 scaled = place / float(1 << level) - 0.5;
+  ivec2 cell = ivec2(floor(scaled));
+  vec2 part = scaled - vec2(cell);
+  float above = mix(at(cell, last, level), at(cell + ivec2(1, 0), last, level), part.x);
+  float below = mix(at(cell + ivec2(0, 1), last, level), at(cell + ivec2(1, 1), last, level), part.x);
+  float grey = clamp((mix(above, below, part.y) - greys.x) * greys.y, 0.0, 1.0);
+  colour = vec4(vec3(inverted ? 1.0 - grey : grey), 1.0);
+}`;
+
+const UNIFORMS = ["size", "rows", "view", "greys", "inverted", "levels", "lens"] as const;
+
+/** A canvas that shows one image at a time. */
+export class Picture {
+  private readonly gl: WebGL2RenderingContext;
+  private places!: Record<(typeof UNIFORMS)[number], WebGLUniformLocation | null>;
+  private texture: WebGLTexture | null = null;
+  private image: Levels | undefined;
+  private skipped = 0;
+
+  /**
+   * @param restored Called when the machine gave the graphics card back, for what was drawn is gone.
+   * @throws Error: The browser has no WebGL 2.
+   */
+  constructor(
+    private readonly canvas: HTMLCanvasElement,
+    restored: () => void,
+  ) {
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, desynchronized: true });
+    if (!gl) throw new Error("This browser has no WebGL 2, by which radiographs are drawn: try another.");
+    this.gl = gl;
+    this.prepare();
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.prepare();
+      if (this.image) this.show(this.image);
+      restored();
+    });
+  }
+
+  /** Takes an image to the graphics card, in place of the last one. */
+  show(image: Levels): void {
+    const { gl } = this;
+    gl.deleteTexture(this.texture);
+    this.texture = gl.createTexture();
+    this.image = image;
+    const most = gl.getParameter(gl.MAX_TEXTURE_SIZE) as number;
+    // An image that the card can't hold is shown at half of its size, or less.
+    for (this.skipped = 0; Math.max(image.width, image.height) >> this.skipped > most; ) this.skipped++;
+    const [format, type] =
+      image.bits === 8 ? ([gl.R8UI, gl.UNSIGNED_BYTE] as const) : ([gl.R16UI, gl.UNSIGNED_SHORT] as const);
+    const kept = image.pixels.slice(this.skipped);
+    gl.bindTexture(gl.TEXTURE_2D, this.texture);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    gl.texStorage2D(gl.TEXTURE_2D, kept.length, format, image.width >> this.skipped, image.height >> this.skipped);
+    for (const [level, pixels] of kept.entries()) {
+      const [width, height] = [image.width, image.height].map((side) => side >> (level + this.skipped));
+      gl.texSubImage2D(
+        gl.TEXTURE_2D,
+        level,
+        0,
+        0,
+        width as number,
+        height as number,
+        gl.RED_INTEGER,
+        type,
+        pixels,
+      );
+    }
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST_MIPMAP_NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+  }
+
+  /** Draws what is shown. */
+  draw(view: Viewport, window: Window, inverted: boolean, lens: Lens | undefined): void {
+    if (!this.image) return;
+    const { gl, places, image } = this;
+    const dots = devicePixelRatio; // of the screen, for one CSS pixel
+    gl.viewport(0, 0, this.canvas.width, this.canvas.height);
+    const half = 2 ** -this.skipped;
+    const origin = view.toImage({ x: 0, y: 0 });
+    const step = half / (view.zoom * dots);
+    gl.uniform2f(places.size, image.width * half, image.height * half);
+    gl.uniform1f(places.rows, this.canvas.height);
+    gl.uniform4f(places.view, (origin.x + 0.5) * half, (origin.y + 0.5) * half, step, step / view.aspect);
+    const whole = 2 ** image.bits - 1;
+    gl.uniform2f(places.greys, (window.centre - window.width / 2) * whole, 1 / (window.width * whole));
+    gl.uniform1i(places.inverted, Number(inverted));
+    gl.uniform2i(places.levels, this.level(step), this.level(step / (lens?.zoom ?? 1)));
+    const { at, radius, zoom } = lens ?? { at: { x: 0, y: 0 }, radius: 0, zoom: 1 };
+    gl.uniform4f(places.lens, at.x * dots, at.y * dots, radius * dots, zoom);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+
+  /** Fits the canvas to its place on the page; returns its size in CSS pixels. */
+  resize(): { width: number; height: number } {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    this.canvas.width = Math.round(width * devicePixelRatio);
+    this.canvas.height = Math.round(height * devicePixelRatio);
+    return { width, height };
+  }
+
+  /** Returns the level whose pixels are nearest to the screen's, and no larger. */
+  private level(pixelsPerDot: number): number {
+    const most = (this.image as Levels).pixels.length - 1 - this.skipped;
+    return Math.min(Math.max(Math.floor(Math.log2(pixelsPerDot)), 0), most);
+  }
+
+  private prepare(): void {
+    const { gl } = this;
+    const program = gl.createProgram();
+    for (const [kind, source] of [
+      [gl.VERTEX_SHADER, CORNERS],
+      [gl.FRAGMENT_SHADER, COLOURS],
+    ] as const) {
+      const shader = gl.createShader(kind) as WebGLShader;
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    gl.useProgram(program);
+    this.texture = null;
+    this.places = Object.fromEntries(
+      UNIFORMS.map((name) => [name, gl.getUniformLocation(program, name)]),
+    ) as typeof this.places;
+  }
+}
