@@ -3,9 +3,9 @@
 Images are asked for by VHS where the pipeline's prompt gives it, from the smallest to the largest that it was
 taught, else by class, a third of each. The model that ships reads what they show: how far that is what was asked
 for, how often the class is, and how many it would refer as unlike what it knows. The same reading of phantoms of
-that size, whose VHS is known, is what no pipeline can go beyond. KID (see `realism.py`) is taken to phantoms, or
-to the test images of a manifest (`--against`), and of these to each other. Intervals, at 95 %, are by bootstrap,
-those of shares by Wilson.
+that size, on films like those that the small base model is taught by, whose VHS is known, is what no pipeline can
+go beyond. KID (see `realism.py`) is taken to such phantoms, or to the test images of a manifest (`--against`), and
+of these to each other. Intervals, at 95 %, are by bootstrap, those of shares by Wilson.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from canicor.text_to_image import Asked, Sampling, TextToImage
 from canicor.vhs import HEART_SIZES, heart_size
 from services.generator.curation.fidelity import kid
 from training.dataset import Images
+from training.generator.base import FILM
 
 SEED = 20_261_128
 """Of images and phantoms; no training uses it."""
@@ -65,7 +66,7 @@ def made(pipelines: Pipelines, name: str, version: str, info: PipelineInfo, vhs:
 
 
 def drawn(width: int, height: int, seed: int, vhs: float, index: int) -> NDArray[np.uint8]:
-    return np.asarray(phantom.draw(seed, index, width=width, height=height, vhs=vhs).pixels)
+    return np.asarray(phantom.draw(seed, index, width=width, height=height, vhs=vhs, fixed=FILM).pixels)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

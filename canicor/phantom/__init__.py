@@ -8,7 +8,7 @@ for.
 """
 
 from canicor.phantom.breeds import BreedType
-from canicor.phantom.phantom import Phantom, draw
+from canicor.phantom.phantom import Phantom, draw, plain_film
 from canicor.phantom.wishes import LateralView
 
-__all__ = ["BreedType", "LateralView", "Phantom", "draw"]
+__all__ = ["BreedType", "LateralView", "Phantom", "draw", "plain_film"]

@@ -12,10 +12,11 @@ from canicor.errors import InvalidArgument
 from canicor.phantom.beam import Beam
 from canicor.phantom.breeds import BreedType
 from canicor.phantom.canvas import Canvas
+from canicor.phantom.devices import Devices
 from canicor.phantom.dog import Dog, Stream, Tissue
 from canicor.phantom.exposure import Exposure, expose
 from canicor.phantom.presentation import Pixels, Presentation, clear_of, present
-from canicor.phantom.priors import asked_for, drawn, names_of, normal
+from canicor.phantom.priors import asked_for, drawn, medians, names_of, normal
 from canicor.phantom.wishes import LateralView, Wishes, wished_breed, wished_parameters, wished_vhs
 from canicor.vhs import VERTEBRAE_SPANNED, KeyPoints, measure
 
@@ -182,6 +183,15 @@ def beam_of(dog: Dog, framing: Framing, width: int, height: int) -> Beam:
         roll=table.roll,
         slant=table.slant,
     )
+
+
+def plain_film() -> dict[str, float]:
+    """The parameters of a film like most with nothing on it but the dog, to be `fixed` where only dogs may differ.
+
+    Framing, exposure and presentation are each at their median, without devices or a marker.
+    """
+    kinds = (Devices, Framing, Exposure, Presentation)
+    return {name: number for kind in kinds for name, number in medians(kind).items()} | {"marker": 0.0}
 
 
 def _streams(seed: int, index: int) -> Stream:

@@ -54,6 +54,12 @@ def names_of(kind: type[Any]) -> list[str]:
     return [item.name for item in fields(kind) if "quantile" in item.metadata]
 
 
+def medians(kind: type[Any]) -> dict[str, float]:
+    """The middle of the distribution of each field of `kind` that declares one, by name."""
+    declared = (item for item in fields(kind) if "quantile" in item.metadata)
+    return {item.name: float(item.metadata["quantile"](0.5)) for item in declared}
+
+
 def drawn(
     kind: type[Part],
     rng: np.random.Generator,

@@ -12,11 +12,15 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusio
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from canicor.phantom import plain_film
 from canicor.pipeline import PAPER_CLASS_PROMPT, VHS
 from canicor.vhs import HeartSize
 
 WIDTH, HEIGHT = 160, 128
 """Of its images, in pixels: a lateral chest is wider than high."""
+
+FILM = plain_film() | {"ruler_share": 0.4}
+"""How its phantoms are taken: all alike, and close, so that a vertebra has eleven pixels. Only the dogs differ."""
 
 PROMPT = f"{PAPER_CLASS_PROMPT}, vertebral heart size {VHS}"
 

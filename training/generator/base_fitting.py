@@ -21,8 +21,9 @@ from torch.optim import AdamW
 from canicor import phantom
 from canicor.manifest import Origin
 from canicor.memory import FILMS, keep_freed_memory
-from canicor.pipeline import PAPER_CLASS_PROMPT, PipelineInfo, WeightedPrompts, prompts
+from canicor.pipeline import PAPER_CLASS_PROMPT, PAPER_PROMPT, PipelineInfo, WeightedPrompts, prompts
 from canicor.text_to_image import mixed
+from canicor.vhs import heart_size
 from training.dataset import Progress
 from training.fitting import moving_average
 from training.generator import base
@@ -40,8 +41,9 @@ _WARM_UP = 0.05
 Done = Callable[[int, int], None]
 """Told how many steps are done, and how many there are."""
 
-_EVERY_IMAGE, _NO_TEXT = 0.1, 0.1
-"""Shares of the images that are shown without their VHS, and without any text, for guidance to lead away from."""
+_NO_TEXT, _NO_SIZE, _CLASS = 0.1, 0.1, 0.25
+"""Shares of the images that are shown without any text, or without the size of the heart, for guidance to lead
+away from; and with the study's prompt for its class. The others are shown with their VHS."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class BaseRecipe:
 
     phantoms: int = 10_000
     autoencoder: Fitting = Fitting(2, 2e-3)
-    denoiser: Fitting = Fitting(7, 5e-4)
+    denoiser: Fitting = Fitting(8, 5e-4)
     batch_size: int = 16
     averaging: float = 0.999
 
@@ -107,7 +109,7 @@ def draw(count: int, seed: int, progress: Progress) -> Phantoms:
 
 def _draw(seed: int, index: int) -> tuple[NDArray[np.uint8], float]:
     wanted = (LOWEST_VHS, HIGHEST_VHS)
-    one = phantom.draw(seed, index, width=base.WIDTH, height=base.HEIGHT, vhs_range=wanted)
+    one = phantom.draw(seed, index, width=base.WIDTH, height=base.HEIGHT, vhs_range=wanted, fixed=base.FILM)
     return np.asarray(one.pixels), one.vhs
 
 
@@ -180,8 +182,10 @@ def _fit_denoiser(
     def asked(index: int, chance: float) -> WeightedPrompts:
         if chance < _NO_TEXT:
             return (("", 1.0),)
-        if chance < _NO_TEXT + _EVERY_IMAGE:
+        if chance < _NO_TEXT + _NO_SIZE:
             return ((PAPER_CLASS_PROMPT, 1.0),)
+        if chance < _NO_TEXT + _NO_SIZE + _CLASS:
+            return prompts(PAPER_PROMPT, token=heart_size(float(vhs[index])).value)
         return prompts(base.PROMPT, vhs=float(vhs[index]))
 
     def loss(batch: Tensor) -> Tensor:

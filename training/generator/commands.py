@@ -47,7 +47,7 @@ def base(
     name: Annotated[str, typer.Option(help="The pipeline's.")] = "phantom-base",
     phantoms: Annotated[int, typer.Option(min=16, help="Drawn to teach it.")] = 10_000,
     autoencoder_epochs: Annotated[int, typer.Option(min=1, help="Passes over them, of the autoencoder.")] = 2,
-    denoiser_epochs: Annotated[int, typer.Option(min=1, help="Passes over them, of the UNet.")] = 7,
+    denoiser_epochs: Annotated[int, typer.Option(min=1, help="Passes over them, of the UNet.")] = 8,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of phantoms, weights and noise.")] = 0,
 ) -> None:
     """Teach the small base model by phantoms, and put it into the store: within the hour on two cores.
