@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 def visit(browser: Browser) -> Iterator[BrowserContext]:
     """A browser's memory of its own: what a tab left is there for the next one."""
     with browser.new_context(viewport=_WINDOW) as context:
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(8_000)
         yield context
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.png import gradient
 
-pytest_plugins = ["tests.browsers", "tests.clinics", "tests.servers"]
+# In the order in which they need each other.
+pytest_plugins = ["tests.servers", "tests.clinics", "tests.browsers"]
 
 # Tests run as many at a time as there are cores: the threads of one would only wait for those of the others. Set
 # before the first import of torch, and for the processes that tests start.

@@ -5,16 +5,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor.agreement import intraclass_correlation, kappa, limits_of_agreement
 from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.messages import heart_size_from
 from canicor.vhs import HEART_SIZES, VERTEBRAE_SPANNED
+from services.labeling.consensus import Consensus, consensus
 from services.labeling.labels import standing
 from services.labeling.tables import Image, Label
 
@@ -69,6 +71,19 @@ async def placed(session: AsyncSession, project: str) -> list[Placed]:
     return [_placed(image, label) for image, label, _ in await session.execute(query)]
 
 
+async def checked(session: AsyncSession, project: str) -> list[tuple[Placed, Placed]]:
+    """Returns each label on a gold image, behind what is taken for right there."""
+    right = {
+        image.id: _right(image, consensus(image, [(label, review) for _, label, review in group]))
+        for image, group in groupby(await session.execute(standing(project).where(Image.gold)), key=itemgetter(0))
+    }
+    query = (
+        select(Image, Label).join(Label, Label.image_id == Image.id).where(Image.project == project, Label.check)
+    )
+    found = await session.execute(query.order_by(Label.position))
+    return [(right[image.id], _placed(image, label)) for image, label in found if image.id in right]
+
+
 def agreement(labels: Iterable[Placed], labeller: str | None = None) -> pb.GetAgreementResponse:
     """Returns how far labellers agree.
 
@@ -93,6 +108,20 @@ def agreement(labels: Iterable[Placed], labeller: str | None = None) -> pb.GetAg
     return pb.GetAgreementResponse(
         pairs=[_pair(*names, labels) for names, labels in sorted(pairs.items())], images=images[:MOST_IMAGES]
     )
+
+
+def against_gold(labels: Iterable[tuple[Placed, Placed]]) -> list[pb.PairAgreement]:
+    """Returns how far each labeller agrees with the gold images, by name."""
+    by_labeller: defaultdict[str, list[tuple[Placed, Placed]]] = defaultdict(list)
+    for one in labels:
+        by_labeller[one[1].labeller].append(one)
+    return [_pair("", name, labels) for name, labels in sorted(by_labeller.items())]
+
+
+def _right(image: Image, said: Consensus) -> Placed:
+    xy = said.key_points.xy * (1.0, image.pixel_aspect)
+    heart_size = HEART_SIZES.index(said.measured.heart_size)
+    return Placed(image.id, "", Reading(xy, said.measured.vhs, heart_size))
 
 
 def _placed(image: Image, label: Label) -> Placed:

@@ -24,6 +24,7 @@ LONGEST_LEASE = timedelta(hours=24)
 LONGEST_GUIDELINES = 20_000
 MOST_LABELS = 10
 LARGEST_VHS = 20.0
+MOST_GOLD = 0.5
 
 _PROJECT = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -56,6 +57,11 @@ def whole_project(message: pb.Project) -> pb.Project:
             reason="MAX_DISAGREEMENT",
             field="project.max_disagreement",
         )
+    if not 0 <= message.gold_share <= MOST_GOLD:
+        raise InvalidArgument(
+            f"gold_share must be 0 to {MOST_GOLD:g}.", reason="GOLD_SHARE", field="project.gold_share"
+        )
+    _known(message.order, pb.QueueOrder, "project.order", unspecified=True)
     if len(message.guidelines) > LONGEST_GUIDELINES:
         raise InvalidArgument(
             f"Guidelines must have at most {LONGEST_GUIDELINES} characters, not {len(message.guidelines)}.",

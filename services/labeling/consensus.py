@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor.labeling.v1 import labeling_pb2 as pb
@@ -26,7 +26,7 @@ from services.labeling.tables import (
 Standing = tuple[Label, Review | None]
 """A label that counts, rejects too, and its review."""
 
-counts = or_(Review.verdict.is_(None), Review.verdict != pb.REVIEW_STATE_SENT_BACK)
+counts = and_(Label.check.is_(False), or_(Review.verdict.is_(None), Review.verdict != pb.REVIEW_STATE_SENT_BACK))
 """Whether a label counts, in queries that join reviews from outside."""
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor import radiograph, store
-from canicor.errors import CanicorError, NotFound
+from canicor.errors import CanicorError, FailedPrecondition, NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
-from services.labeling import projects
-from services.labeling.tables import Image, Task
+from services.labeling import projects, queue
+from services.labeling.tables import LABELLED, Image, Task
 
 # A decoded radiograph may take 256 MB (64 million pixels of float32), so only so many at once.
 _DECODED_AT_ONCE = 4
@@ -50,7 +50,8 @@ async def stored(objects: store.Store, project: str, images: Sequence[pb.ImportI
 
 async def add(session: AsyncSession, project: str, images: Sequence[Image]) -> Added:
     """Adds the images that a project does not hold yet, by their SHA-256, in their order, each with its tasks."""
-    wanted = (await projects.found_or_made(session, project)).labels_per_image
+    of_project = await projects.found_or_made(session, project)
+    wanted, rank = of_project.labels_per_image, queue.first_rank(of_project)
     query = select(Image).where(Image.project == project, Image.sha256.in_({image.sha256 for image in images}))
     held = {image.sha256: image for image in await session.scalars(query)}
     before = len(held)
@@ -60,7 +61,7 @@ async def add(session: AsyncSession, project: str, images: Sequence[Image]) -> A
     session.add_all(new)
     await session.flush()
     # All labels of an image are wanted before any of the next one, so that it can soon be learnt from.
-    session.add_all(Task(project=project, image_id=image.id) for image in new for _ in range(wanted))
+    session.add_all(Task(project=project, image_id=image.id, rank=rank) for image in new for _ in range(wanted))
     await session.flush()
     return Added([held[image.sha256] for image in images], len(new))
 
@@ -75,6 +76,23 @@ async def find(session: AsyncSession, image_id: str) -> Image:
     if image is None:
         raise NotFound("There is no image of this id.", reason="NO_SUCH_IMAGE", field="image_id")
     return image
+
+
+async def set_gold(session: AsyncSession, image_id: str, *, gold: bool) -> None:
+    """Makes an image gold, or an ordinary one again.
+
+    Raises:
+        NotFound: There is none of this id.
+        FailedPrecondition: NOT_LABELLED: it has no points that could be taken for right.
+    """
+    image = await find(session, image_id)
+    if gold and image.state != LABELLED:
+        raise FailedPrecondition(
+            "Only a labelled image can be gold: its points are what labellers are checked by.",
+            reason="NOT_LABELLED",
+            field="image_id",
+        )
+    image.gold = gold
 
 
 async def content(image: Image) -> bytes:

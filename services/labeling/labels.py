@@ -13,7 +13,7 @@ from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.messages import heart_size_message, key_points_message
 from canicor.vhs import KeyPoints, Measurement, measure
 from services.labeling import checks, consensus, tasks
-from services.labeling.tables import TO_ADJUDICATE, Image, Label, Review, Task
+from services.labeling.tables import TO_ADJUDICATE, TO_CHECK, Image, Label, Review, Task
 
 review_state: ColumnElement[int] = func.coalesce(Review.verdict, pb.REVIEW_STATE_PENDING)
 """Where the review of a label stands, in queries that join reviews from outside."""
@@ -69,6 +69,7 @@ async def submit(session: AsyncSession, request: pb.SubmitLabelRequest, labeller
         comment=request.comment,
         create_time=now,
         adjudication=task.kind == TO_ADJUDICATE,
+        check=task.kind == TO_CHECK,
     )
     return await _placed(session, label, image)
 
@@ -92,6 +93,7 @@ async def reject(session: AsyncSession, request: pb.RejectImageRequest, labeller
         comment=request.comment,
         create_time=now,
         adjudication=task.kind == TO_ADJUDICATE,
+        check=task.kind == TO_CHECK,
     )
     return await _placed(session, label, image)
 
@@ -171,7 +173,7 @@ async def page(
         .limit(limit + 1)
     )
     if state:
-        query = query.where(review_state == state)
+        query = query.where(review_state == state, Label.check.is_(False))
     if labeller is not None:
         query = query.where(Label.labeller == labeller)
     rows = list(await session.execute(query))

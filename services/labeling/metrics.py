@@ -11,3 +11,6 @@ SUGGESTIONS = Counter(
 OPEN_TASKS = Gauge(
     "canicor_open_tasks", "Labels that are wanted, leased or not, counted every 15 seconds.", ["project"]
 )
+
+for answer in ("points", "none"):
+    SUGGESTIONS.labels(answer)

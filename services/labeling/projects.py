@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor.errors import NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
+from services.labeling import queue
 from services.labeling.tables import Project
 
 LABELS_PER_IMAGE = 1
@@ -17,15 +18,22 @@ MAX_DISAGREEMENT = 0.5
 
 async def put(session: AsyncSession, project: pb.Project) -> Project:
     """Makes a project, or changes one; what is not set is as usual."""
-    return await session.merge(
+    former = await session.get(Project, project.name)
+    order = former.order if former else project.order
+    kept = await session.merge(
         Project(
             name=project.name,
             labels_per_image=project.labels_per_image or LABELS_PER_IMAGE,
             max_disagreement=project.max_disagreement or MAX_DISAGREEMENT,
             guidelines=project.guidelines,
             suggestions=project.suggestions,
+            gold_share=project.gold_share,
+            order=project.order,
         )
     )
+    if kept.order != order:
+        await queue.place_all(session, kept)
+    return kept
 
 
 async def found_or_made(session: AsyncSession, name: str) -> Project:
@@ -58,4 +66,6 @@ def message(project: Project) -> pb.Project:
         max_disagreement=project.max_disagreement,
         guidelines=project.guidelines,
         suggestions=project.suggestions,
+        gold_share=project.gold_share,
+        order=project.order,
     )

@@ -19,12 +19,22 @@ from canicor.labeling.v1.labeling_pb2_grpc import LabelingServiceServicer, add_L
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.settings import ClientSettings
 from canicor.store import Store
-from services.labeling import agreement, checks, export, images, labels, projects, statistics, suggestions, tasks
+from services.labeling import (
+    agreement,
+    checks,
+    export,
+    images,
+    labels,
+    projects,
+    statistics,
+    suggestions,
+    tasks,
+)
 from services.labeling.batches import Generator
 from services.labeling.metrics import LABELS, LEASES, OPEN_TASKS, REJECTS
 from services.labeling.settings import LabelingSettings
 from services.labeling.suggestions import Suggestions
-from services.labeling.tables import committed
+from services.labeling.tables import TO_LABEL, committed
 from services.labeling.web import Web
 from services.runtime.database import opened
 from services.runtime.health import Health
@@ -65,6 +75,7 @@ class LabelingService(LabelingServiceServicer):
             "SubmitLabel": _ANY,
             "RejectImage": _ANY,
             "ReviewLabel": _REVIEW,
+            "SetGold": _MANAGE,
             "ListLabels": _ANY,
             "GetImage": _ANY,
             "ExportDataset": _MANAGE,
@@ -113,6 +124,7 @@ class LabelingService(LabelingServiceServicer):
     async def SetProject(self, request: pb.SetProjectRequest, context: Context) -> pb.SetProjectResponse:
         """Makes a project, or changes how its images are labelled."""
         asked = checks.whole_project(request.project)
+
         kept = await self._committed(lambda session: projects.put(session, asked))
         return pb.SetProjectResponse(project=projects.message(kept))
 
@@ -165,7 +177,8 @@ class LabelingService(LabelingServiceServicer):
             )
             if request.adjudicate:
                 return tasks.message(task, image, found=await labels.of_image(session, image))
-            shown = suggestions.message(image, await projects.found_or_made(session, project))
+            of_project = await projects.found_or_made(session, project)
+            shown = suggestions.message(image, of_project) if task.kind == TO_LABEL else None
             return tasks.message(task, image, suggestion=shown)
 
         task = await self._committed(leased)
@@ -201,6 +214,12 @@ class LabelingService(LabelingServiceServicer):
         name = caller().name
         reviewed = await self._committed(lambda session: labels.review(session, request, name, _now()))
         return pb.ReviewLabelResponse(label=labels.message(*reviewed))
+
+    async def SetGold(self, request: pb.SetGoldRequest, context: Context) -> pb.SetGoldResponse:
+        """Makes a labelled image gold, or an ordinary one again."""
+        image_id = checks.identifier(request.image_id, "image_id")
+        await self._committed(lambda session: images.set_gold(session, image_id, gold=request.gold))
+        return pb.SetGoldResponse()
 
     async def ListLabels(self, request: pb.ListLabelsRequest, context: Context) -> pb.ListLabelsResponse:
         """Lists labels of a project, oldest first; to a labeller his own."""
@@ -243,7 +262,11 @@ class LabelingService(LabelingServiceServicer):
         project = checks.project(request.project)
         whose = _whose()
         found = await self._committed(lambda session: agreement.placed(session, project))
-        return await asyncio.to_thread(agreement.agreement, found, whose)
+        answer = await asyncio.to_thread(agreement.agreement, found, whose)
+        if whose is None:
+            checked = await self._committed(lambda session: agreement.checked(session, project))
+            answer.gold.extend(await asyncio.to_thread(agreement.against_gold, checked))
+        return answer
 
     async def GetProgress(self, request: pb.GetProgressRequest, context: Context) -> pb.GetProgressResponse:
         """Tells the caller how far he is."""

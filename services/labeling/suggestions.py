@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -19,11 +19,12 @@ from canicor.errors import (
     InvalidArgument,
     ResourceExhausted,
 )
+from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.messages import key_points_from, key_points_message
 from canicor.settings import ClientSettings
 from canicor.vhs import KeyPoints
-from services.labeling import images
+from services.labeling import images, projects, queue
 from services.labeling.metrics import SUGGESTIONS
 from services.labeling.tables import OPEN, Image, Project, committed
 
@@ -56,10 +57,14 @@ class Suggestion:
     Attributes:
         points: Nothing where it has none that it stands by.
         model: NAME/VERSION; NONE where no model gave points.
+        vhs: That it reads, in vertebrae; None where it reads none.
+        width: Of the interval of that.
     """
 
     points: KeyPoints | None
     model: str
+    vhs: float | None = None
+    width: float | None = None
 
 
 class Suggestions:
@@ -99,8 +104,9 @@ def message(image: Image, project: Project) -> measurement.KeyPoints | None:
 
 
 async def _waiting(session: AsyncSession) -> Sequence[Image]:
-    """Returns images of projects that want suggestions, and of which no model was asked yet."""
-    wanting = select(Project.name).where(Project.suggestions)
+    """Returns images of which no model was asked yet, of projects that want it for suggestions or their order."""
+    by_reading = Project.order.not_in((pb.QUEUE_ORDER_UNSPECIFIED, pb.QUEUE_ORDER_IMPORT))
+    wanting = select(Project.name).where(or_(Project.suggestions, by_reading))
     query = select(Image).where(Image.suggested_by == "", Image.state == OPEN, Image.project.in_(wanting))
     return (await session.scalars(query.order_by(Image.position).limit(_AT_ONCE))).all()
 
@@ -122,12 +128,15 @@ async def _suggestion(model: AsyncClassifier, image: Image) -> Suggestion:
     points = key_points_from(answer.key_points)
     doubted = any(one.reason in _DOUBTS for one in answer.referrals)
     usable = not doubted and not points.outside(image.width, image.height)
-    return Suggestion(points if usable else None, name)
+    vhs = answer.vhs if answer.HasField("vhs") else None
+    return Suggestion(points if usable else None, name, vhs and vhs.value, vhs.upper - vhs.lower if vhs else None)
 
 
 async def _keep(session: AsyncSession, asked: Sequence[Image], found: Sequence[Suggestion]) -> None:
     for image, suggestion in zip(asked, found, strict=True):
-        points = suggestion.points.xy.tolist() if suggestion.points else None
-        await session.execute(
-            update(Image).where(Image.id == image.id).values(suggestion=points, suggested_by=suggestion.model)
-        )
+        image = await session.merge(image)
+        image.suggestion = suggestion.points.xy.tolist() if suggestion.points else None
+        image.suggested_by = suggestion.model
+        image.read_vhs, image.read_width = suggestion.vhs, suggestion.width
+        await session.flush()
+        await queue.place(session, await projects.found_or_made(session, image.project), image)

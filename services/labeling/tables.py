@@ -28,6 +28,7 @@ DISPUTED = 3
 
 TO_LABEL = 0
 TO_ADJUDICATE = 1
+TO_CHECK = 2
 
 
 class Moment(TypeDecorator[datetime]):
@@ -74,6 +75,8 @@ class Project(Base):
     max_disagreement: Mapped[float]
     guidelines: Mapped[str]
     suggestions: Mapped[bool] = mapped_column(default=False)
+    gold_share: Mapped[float] = mapped_column(default=0.0)
+    order: Mapped[pb.QueueOrder.ValueType] = mapped_column(SmallInteger, default=0)
 
 
 class Image(Base):
@@ -84,6 +87,8 @@ class Image(Base):
         state: OPEN while labels are wanted; then LABELLED, REJECTED, or DISPUTED until a reviewer has decided.
         suggestion: Six pairs (x, y) where a model has them; None where none stands by any.
         suggested_by: The model that was asked, NAME/VERSION; empty before.
+        read_vhs, read_width: VHS that it reads, and the width of its interval, in vertebrae.
+        gold: Whether its points are taken for right, and labellers are checked on it.
     """
 
     __tablename__ = "labeling_image"
@@ -91,6 +96,7 @@ class Image(Base):
         Unique("project", "sha256"),
         Index("labeling_image_state", "project", "state"),
         Index("labeling_image_suggestion", "suggested_by", "state", "position"),
+        Index("labeling_image_gold", "project", "gold", "position"),
     )
 
     position: Mapped[int] = mapped_column(Position, primary_key=True)
@@ -109,14 +115,19 @@ class Image(Base):
     state: Mapped[int] = mapped_column(SmallInteger, default=OPEN)
     suggestion: Mapped[list[list[float]] | None] = mapped_column(JSON(none_as_null=True))
     suggested_by: Mapped[str] = mapped_column(default="")
+    read_vhs: Mapped[float | None]
+    read_width: Mapped[float | None]
+    gold: Mapped[bool] = mapped_column(default=False)
 
 
 class Task(Base):
     """One label that is wanted of an image, and who is at it.
 
     Attributes:
-        position: The order in which they are handed out.
-        kind: TO_LABEL, of which an image has as many as labels are wanted; or TO_ADJUDICATE.
+        position: The order in which they were made.
+        rank: The lowest is handed out first, and of the same rank the one that was made first.
+        kind: TO_LABEL, of which an image has as many as labels are wanted; TO_ADJUDICATE; or TO_CHECK, which is
+            made for a labeller when a gold image is handed to him.
         labeller: Who did it; None while it is open.
         lease_id, leased_by, lease_expires: The last lease that did not end with a label; it may be over.
         slot: Which of the leases that its holder may have at once it is, from 0.
@@ -127,7 +138,7 @@ class Task(Base):
         Unique("image_id", "labeller"),
         # Two calls of a labeller at once can't take more than he may hold.
         Unique("project", "kind", "leased_by", "slot"),
-        Index("labeling_task_queue", "project", "kind", "done", "position"),
+        Index("labeling_task_queue", "project", "kind", "done", "rank", "position"),
         # Without it PostgreSQL reads the whole table to learn that somebody has labelled nothing yet.
         Index("labeling_task_labeller", "labeller"),
     )
@@ -135,6 +146,7 @@ class Task(Base):
     position: Mapped[int] = mapped_column(Position, primary_key=True)
     project: Mapped[str] = mapped_column(String(64))
     image_id: Mapped[str] = mapped_column(ForeignKey(Image.id))
+    rank: Mapped[float] = mapped_column(default=0.0)
     kind: Mapped[int] = mapped_column(SmallInteger, default=TO_LABEL)
     done: Mapped[bool] = mapped_column(default=False)
     labeller: Mapped[str | None]
@@ -154,6 +166,7 @@ class Label(Base):
         time_spent: Microseconds, where the labeller's program told.
         adjudication: Whether a reviewer placed it because others disagreed.
         suggested_by: The model whose suggestion was on the screen, NAME/VERSION; empty where none was.
+        check: Whether the image was gold: it does not count, for the points are known.
     """
 
     __tablename__ = "labeling_label"
@@ -172,6 +185,7 @@ class Label(Base):
     time_spent: Mapped[int | None] = mapped_column(BigInteger)
     suggestion_shown: Mapped[bool] = mapped_column(default=False)
     suggested_by: Mapped[str] = mapped_column(default="")
+    check: Mapped[bool] = mapped_column(default=False)
     comment: Mapped[str] = mapped_column(default="")
     create_time: Mapped[datetime] = mapped_column(Moment)
     adjudication: Mapped[bool] = mapped_column(default=False)

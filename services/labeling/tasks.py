@@ -1,18 +1,20 @@
 """Tasks in the hands of labellers: nobody gets another's while its lease lives, nor an image for a second time."""
 
+import random
 import uuid
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ScalarSelect, exists, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from canicor.errors import FailedPrecondition, NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from services.labeling import images
-from services.labeling.tables import TO_ADJUDICATE, TO_LABEL, Image, Task
+from services.labeling.tables import TO_ADJUDICATE, TO_CHECK, TO_LABEL, Image, Project, Task
 
 MOST_LEASES = 5
 """Of a labeller in a project: what he is at, and what is fetched ahead of him."""
@@ -43,16 +45,19 @@ async def lease(
 
     Raises:
         NotFound: NO_TASK_LEFT.
-        FailedPrecondition: TOO_MANY_LEASES: he holds `MOST_LEASES`.
     """
-    kind, expires = TO_ADJUDICATE if adjudicate else TO_LABEL, now + duration
-    own = (Task.project == project, Task.kind == kind, Task.leased_by == labeller)
+    kinds, expires = (TO_ADJUDICATE,) if adjudicate else (TO_LABEL, TO_CHECK), now + duration
+    own = (Task.project == project, Task.kind.in_(kinds), Task.leased_by == labeller)
     his = list(await session.scalars(update(Task).where(*own).values(lease_expires=expires).returning(Task)))
     waiting = [task for task in his if task.lease_id not in held]
     if waiting:
         task = min(waiting, key=lambda one: one.position)
     else:
-        task = await _take(session, project, kind, labeller, now, expires, {one.slot for one in his})
+        # All of his are in his hands, fewer than there are slots.
+        slot = min({*range(MOST_LEASES)} - {one.slot for one in his})
+        taking = _Taking(project, labeller, now, expires, slot)
+        task = await _check(session, taking) if not adjudicate else None
+        task = task or await _take(session, taking, kinds[0])
     image = await session.scalar(select(Image).where(Image.id == task.image_id))
     assert image is not None  # noqa: S101 - a foreign key
     return task, image
@@ -100,48 +105,78 @@ def message(
     return shown
 
 
-async def _take(
-    session: AsyncSession,
-    project: str,
-    kind: int,
-    labeller: str,
-    now: datetime,
-    expires: datetime,
-    taken: Collection[int],
-) -> Task:
-    """Leases a labeller the first open task, in a slot that is not taken."""
-    slot = next((one for one in range(MOST_LEASES) if one not in taken), None)
-    if slot is None:
-        raise FailedPrecondition(
-            f"You hold {MOST_LEASES} images: label one of them.", reason="TOO_MANY_LEASES", field="held_lease_ids"
-        )
+@dataclass(frozen=True)
+class _Taking:
+    """Somebody takes a task that he does not have yet."""
+
+    project: str
+    labeller: str
+    now: datetime
+    expires: datetime
+    slot: int
+
+    def lease(self) -> dict[str, object]:
+        """Returns what makes a task his."""
+        return {
+            "lease_id": uuid.uuid4().hex,
+            "leased_by": self.labeller,
+            "lease_expires": self.expires,
+            "slot": self.slot,
+        }
+
+
+async def _check(session: AsyncSession, taking: _Taking) -> Task | None:
+    """Hands a labeller a gold image that he has not seen, as often as his project wants it."""
+    share = await session.scalar(select(Project.gold_share).where(Project.name == taking.project))
+    if not share or random.random() >= share:  # noqa: S311 - no secret
+        return None
+    image_id = await session.scalar(
+        select(Image.id)
+        .where(Image.project == taking.project, Image.gold, ~_seen(Image.id, taking.labeller))
+        .order_by(Image.position)
+        .limit(1)
+    )
+    if image_id is None:
+        return None
+    # Nobody else can take it: it is his from the start.
+    task = Task(project=taking.project, image_id=image_id, kind=TO_CHECK, **taking.lease())
+    session.add(task)
+    await session.flush()
+    return task
+
+
+async def _take(session: AsyncSession, taking: _Taking, kind: int) -> Task:
+    """Leases a labeller the first open task of a kind."""
     task: Task | None = await session.scalar(
-        update(Task)
-        .where(Task.position == _first_free(project, kind, labeller, now))
-        .values(lease_id=uuid.uuid4().hex, leased_by=labeller, lease_expires=expires, slot=slot)
-        .returning(Task)
+        update(Task).where(Task.position == _first_free(taking, kind)).values(**taking.lease()).returning(Task)
     )
     if task is None:
         what = "label" if kind == TO_LABEL else "decide on"
         raise NotFound(
-            f"Project {project!r} has no image left that you could {what}.",
+            f"Project {taking.project!r} has no image left that you could {what}.",
             reason="NO_TASK_LEFT",
             field="project",
         )
     return task
 
 
-def _first_free(project: str, kind: int, labeller: str, now: datetime) -> ScalarSelect[int]:
+def _first_free(taking: _Taking, kind: int) -> ScalarSelect[int]:
     # Part of the statement that takes it, so that no two callers see the same task free; PostgreSQL passes over
     # rows that another call is taking.
-    other = aliased(Task)
     return (
         select(Task.position)
-        .where(Task.project == project, Task.kind == kind, Task.done.is_(False))
-        .where(or_(Task.lease_expires.is_(None), Task.lease_expires <= now))
-        .where(~exists().where(other.image_id == Task.image_id, other.labeller == labeller))
-        .order_by(Task.position)
+        .where(Task.project == taking.project, Task.kind == kind, Task.done.is_(False))
+        .where(or_(Task.lease_expires.is_(None), Task.lease_expires <= taking.now))
+        .where(~_seen(Task.image_id, taking.labeller))
+        .order_by(Task.rank, Task.position)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
+
+
+def _seen(image_id: ColumnElement[str] | InstrumentedAttribute[str], labeller: str) -> ColumnElement[bool]:
+    """Whether somebody has done a task of an image, or has one in hand to check him."""
+    other = aliased(Task)
+    his = or_(other.labeller == labeller, and_(other.kind == TO_CHECK, other.leased_by == labeller))
+    return exists().where(other.image_id == image_id, his)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import BrowserContext, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Request, Route, expect
 
 from canicor import phantom
 from canicor.client import Classifier
@@ -64,6 +65,7 @@ def labels(clinic: Clinic) -> list[pb.Label]:
 def all_delivered(clinic: Clinic, labeller: Labeller, count: int) -> list[pb.Label]:
     """Waits until the page has nothing left to label, and the service has it all."""
     expect(labeller.page.locator("#empty")).to_contain_text("no image left")
+    until(lambda: len(labels(clinic)) >= count)
     found = labels(clinic)
     assert len(found) == count
     return found
@@ -85,7 +87,10 @@ def test_ten_images_by_mouse_alone(clinic: Clinic, visit: BrowserContext) -> Non
 def test_ten_images_by_keyboard_and_the_model_s_points_alone(
     serve: Callable, repository: ModelRepository, tokens_file: Path, visit: BrowserContext
 ) -> None:
-    toy_models.push(repository)
+    # The model has every heart where the first film's is.
+    shrunk = np.array([toy_models.WIDTH / WIDTH, toy_models.HEIGHT / HEIGHT])
+    found = shrunk * (film(0).points.xy + 0.5) - 0.5
+    toy_models.push(repository, toy_models.keypoints_model(found))
     classifier = serve("classifier")
     address = classifier.address
     server = serve("labeling", CANICOR_TOKENS_FILE=str(tokens_file), CANICOR_CLASSIFIER_ADDRESS=address)
@@ -219,10 +224,12 @@ def test_an_answer_that_is_lost_on_its_way_makes_no_second_label(clinic: Clinic,
 
 def test_work_goes_on_without_the_server(clinic: Clinic, visit: BrowserContext) -> None:
     films = hand_in(clinic, 5)
+    fetched: list[Request] = []
+    visit.on("requestfinished", lambda request: fetched.append(request) if "/pixels" in request.url else None)
     anna = Labeller.sits_down(visit, clinic.server)
     anna.places(films[0].points, WIDTH, HEIGHT)
-    # The last of the five is in hand once nothing more is fetched.
-    anna.page.wait_for_load_state("networkidle")
+    while len(fetched) < len(films):
+        visit.wait_for_event("requestfinished")
     visit.set_offline(True)
     anna.presses("Enter")
     for one in films[1:]:
@@ -281,17 +288,21 @@ def test_what_is_seen_is_what_the_image_holds(clinic: Clinic, visit: BrowserCont
         return np.asarray(shot.resize((46, 56), Image.Resampling.BOX, box=box), np.float64)
 
     truth = expected[100:2900, 100:2400].reshape(56, 50, 46, 50).mean((1, 3))
-    until(lambda: np.abs(seen() - truth).max() < 6)
+
+    def shows(greys: np.ndarray) -> bool:
+        return bool(np.abs(seen() - greys).mean() < 2)
+
+    until(lambda: shows(truth))
     anna.presses("i")
-    until(lambda: np.abs(seen() - (255 - truth)).max() < 6)
+    until(lambda: shows(255 - truth))
     anna.presses("0")
-    until(lambda: np.abs(seen() - truth).max() < 6)
+    until(lambda: shows(truth))
     stage = anna.stage
     middle = np.array([stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2])
     anna.drags(middle, (-120, 0), button="right")
     anna.page.mouse.move(2, 2)
     narrower = np.clip((truth - 127.5) * 2 ** (120 / 200) + 127.5, 0, 255)
-    until(lambda: np.abs(seen() - narrower).mean() < 6)
+    until(lambda: shows(narrower))
 
 
 def test_zoom_keeps_what_is_under_the_cursor_and_points_where_they_are(
@@ -300,17 +311,20 @@ def test_zoom_keeps_what_is_under_the_cursor_and_points_where_they_are(
     (one,) = hand_in(clinic, 1)
     anna = Labeller.sits_down(visit, clinic.server)
     anna.waits_for("Place A")
-    (place,) = anna.on_screen(one.points.xy[:1], WIDTH, HEIGHT)
+    # Wheels turn at whole pixels of the screen.
+    place = np.round(anna.on_screen(one.points.xy[:1], WIDTH, HEIGHT)[0])
+    (first,) = anna.on_screen(np.zeros((1, 2)), WIDTH, HEIGHT)
+    under = (place - first) / anna.zoom(WIDTH, HEIGHT)
     anna.page.mouse.move(*place)
     anna.page.mouse.wheel(0, -800)
     anna.clicks(place)
     anna.waits_for("Place B")
-    assert np.abs(np.array(anna.points()["A"]) - one.points.xy[0]).max() <= NEAR
+    assert np.abs(np.array(anna.points()["A"]) - under).max() <= NEAR
     before = anna.page.locator("[data-point=A]").bounding_box()
     anna.drags(place + 150, (100, -60))
     after = anna.page.locator("[data-point=A]").bounding_box()
     assert (after["x"] - before["x"], after["y"] - before["y"]) == pytest.approx((100, -60), abs=1)
-    assert np.abs(np.array(anna.points()["A"]) - one.points.xy[0]).max() <= NEAR, "the image was moved, not A"
+    assert np.abs(np.array(anna.points()["A"]) - under).max() <= NEAR, "the image was moved, not A"
 
 
 def test_what_the_project_says_is_text_and_no_script(clinic: Clinic, visit: BrowserContext) -> None:
@@ -379,7 +393,7 @@ def test_a_reviewer_decides_approves_corrects_and_sends_back(clinic: Clinic, vis
     rita.presses("Enter")
     rita.waits_for("ben's label")
     (apex,) = rita.on_screen(np.array([rita.points()["B"]]), WIDTH, HEIGHT)
-    rita.drags(apex, (0, 20))
+    rita.drags(apex, (0, 3))
     rita.presses("Enter")
     rita.waits_for("anna's label")
     rita.presses("x")
@@ -421,3 +435,34 @@ def test_the_dashboard_shows_what_was_done(clinic: Clinic, visit: BrowserContext
     for title in ("Labels a day", "VHS of the labels", "VHS of ben less that of anna"):
         expect(page.get_by_role("img", name=re.compile(title))).to_be_visible()
     assert page.get_by_role("img", name=re.compile("VHS of ben")).locator("circle").count() == 3
+
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@pytest.mark.parametrize(
+    ("person", "view", "sign"),
+    [("anna", "label", "Place A"), ("rita", "review", "Labels disagree"), ("mia", "dashboard", "Labels a day")],
+)
+def test_each_view_is_accessible(clinic: Clinic, visit: BrowserContext, person: str, view: str, sign: str) -> None:
+    by_two(clinic)
+    clinic.add(1)
+    page = Labeller.sits_down(visit, clinic.server, person, view).page
+    expect(page.get_by_text(sign).first).to_be_visible()
+    found = Axe().run(page, options={"runOnly": WCAG})
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_points_are_placed_by_touch(clinic: Clinic, browser: Browser) -> None:
+    (one,) = hand_in(clinic, 1)
+    with browser.new_context(viewport={"width": 820, "height": 1180}, has_touch=True) as tablet:
+        anna = Labeller.sits_down(tablet, clinic.server)
+        for name, place in zip("ABCDEF", anna.on_screen(one.points.xy, WIDTH, HEIGHT), strict=True):
+            anna.waits_for(f"Place {name}")
+            anna.page.touchscreen.tap(*place)
+        anna.waits_for("All placed")
+        anna.page.get_by_role("button", name="Save").tap()
+        (label,) = all_delivered(clinic, anna, 1)
+        # Chromium rounds a tap to whole pixels of the screen.
+        finest = 1 / anna.zoom(WIDTH, HEIGHT) + NEAR
+    assert np.abs(key_points_from(label.key_points).xy - one.points.xy).max() <= finest

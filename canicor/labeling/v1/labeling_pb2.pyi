@@ -22,6 +22,40 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _QueueOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QueueOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueueOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUEUE_ORDER_UNSPECIFIED: _QueueOrder.ValueType  # 0
+    """The order of import."""
+    QUEUE_ORDER_IMPORT: _QueueOrder.ValueType  # 1
+    """The order of import."""
+    QUEUE_ORDER_UNCERTAIN: _QueueOrder.ValueType  # 2
+    """Where the interval of the model's VHS is widest."""
+    QUEUE_ORDER_NEAR_THRESHOLDS: _QueueOrder.ValueType  # 3
+    """Where the model's VHS is nearest to 8.2 or 10."""
+    QUEUE_ORDER_EVEN_SIZES: _QueueOrder.ValueType  # 4
+    """Hearts of all sizes, by the model's VHS, as evenly as there are any."""
+
+class QueueOrder(_QueueOrder, metaclass=_QueueOrderEnumTypeWrapper):
+    """Which image comes next. All but the first ask the classifier's model in production, of each image; an image that
+    it has not read yet comes after those that it has.
+    """
+
+QUEUE_ORDER_UNSPECIFIED: QueueOrder.ValueType  # 0
+"""The order of import."""
+QUEUE_ORDER_IMPORT: QueueOrder.ValueType  # 1
+"""The order of import."""
+QUEUE_ORDER_UNCERTAIN: QueueOrder.ValueType  # 2
+"""Where the interval of the model's VHS is widest."""
+QUEUE_ORDER_NEAR_THRESHOLDS: QueueOrder.ValueType  # 3
+"""Where the model's VHS is nearest to 8.2 or 10."""
+QUEUE_ORDER_EVEN_SIZES: QueueOrder.ValueType  # 4
+"""Hearts of all sizes, by the model's VHS, as evenly as there are any."""
+Global___QueueOrder: _TypeAlias = QueueOrder  # noqa: Y015
+
 class _Origin:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -153,6 +187,8 @@ class Project(_message.Message):
     MAX_DISAGREEMENT_FIELD_NUMBER: _builtins.int
     GUIDELINES_FIELD_NUMBER: _builtins.int
     SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    GOLD_SHARE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 of a-z, 0-9, `-` and `_`."""
     labels_per_image: _builtins.int
@@ -167,6 +203,12 @@ class Project(_message.Message):
     """Show labellers where the classifier's model in production has the points, as a suggestion to be checked. It saves
     clicks, and makes labels less independent of each other and of the model.
     """
+    gold_share: _builtins.float
+    """Share of the images handed to a labeller that are gold, 0 to 0.5, chosen by chance: he has each at most once, and
+    nothing tells it from the others. 0: none.
+    """
+    order: Global___QueueOrder.ValueType
+    """Which image comes next. Unspecified: the order of import."""
     def __init__(
         self,
         *,
@@ -175,10 +217,12 @@ class Project(_message.Message):
         max_disagreement: _builtins.float = ...,
         guidelines: _builtins.str = ...,
         suggestions: _builtins.bool = ...,
+        gold_share: _builtins.float = ...,
+        order: Global___QueueOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guidelines", b"guidelines", "labels_per_image", b"labels_per_image", "max_disagreement", b"max_disagreement", "name", b"name", "suggestions", b"suggestions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gold_share", b"gold_share", "guidelines", b"guidelines", "labels_per_image", b"labels_per_image", "max_disagreement", b"max_disagreement", "name", b"name", "order", b"order", "suggestions", b"suggestions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -967,6 +1011,49 @@ class ReviewLabelResponse(_message.Message):
 Global___ReviewLabelResponse: _TypeAlias = ReviewLabelResponse  # noqa: Y015
 
 @_typing.final
+class SetGoldRequest(_message.Message):
+    """Makes an image gold, or an ordinary one again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    GOLD_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """The image's id."""
+    gold: _builtins.bool
+    """Whether it is."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        gold: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gold", b"gold", "image_id", b"image_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGoldRequest: _TypeAlias = SetGoldRequest  # noqa: Y015
+
+@_typing.final
+class SetGoldResponse(_message.Message):
+    """An image was made gold, or an ordinary one again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGoldResponse: _TypeAlias = SetGoldResponse  # noqa: Y015
+
+@_typing.final
 class ListLabelsRequest(_message.Message):
     """Asks for a page of labels."""
 
@@ -979,7 +1066,7 @@ class ListLabelsRequest(_message.Message):
     project: _builtins.str
     """The project."""
     review_state: Global___ReviewState.ValueType
-    """Only labels in this state; unspecified for all."""
+    """Only labels in this state, without those on gold images, which need no review; unspecified for all."""
     page_size: _builtins.int
     """Most labels in the answer, from 1 to 1000. 0: 100."""
     page_token: _builtins.str
@@ -1170,6 +1257,7 @@ class GetAgreementResponse(_message.Message):
 
     PAIRS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    GOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PairAgreement]:
         """Each two who labelled an image both, by name."""
@@ -1178,15 +1266,22 @@ class GetAgreementResponse(_message.Message):
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageAgreement]:
         """Images on which two labels or more differ most in VHS, at most 100, the worst first."""
 
+    @_builtins.property
+    def gold(self) -> _containers.RepeatedCompositeFieldContainer[Global___PairAgreement]:
+        """Each labeller against the gold images that he labelled, as the second of a pair whose first is nobody; VHS is his
+        less that of the gold. To labellers it is not shown: they would know the images.
+        """
+
     def __init__(
         self,
         *,
         pairs: _abc.Iterable[Global___PairAgreement] | None = ...,
         images: _abc.Iterable[Global___ImageAgreement] | None = ...,
+        gold: _abc.Iterable[Global___PairAgreement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "pairs", b"pairs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gold", b"gold", "images", b"images", "pairs", b"pairs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,6 +81,11 @@ class LabelingServiceStub:
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ReviewLabelRequest.SerializeToString,
                 response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ReviewLabelResponse.FromString,
                 _registered_method=True)
+        self.SetGold = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/SetGold',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetGoldRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetGoldResponse.FromString,
+                _registered_method=True)
         self.ListLabels = channel.unary_unary(
                 '/canicor.labeling.v1.LabelingService/ListLabels',
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ListLabelsRequest.SerializeToString,
@@ -189,6 +194,14 @@ class LabelingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetGold(self, request, context):
+        """Makes a labelled image gold, or an ordinary one again: its points as they stand are taken for right, and labellers
+        are checked on it without being told. FAILED_PRECONDITION: it is not labelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLabels(self, request, context):
         """Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies.
         """
@@ -280,6 +293,11 @@ def add_LabelingServiceServicer_to_server(servicer, server):
                     servicer.ReviewLabel,
                     request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ReviewLabelRequest.FromString,
                     response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ReviewLabelResponse.SerializeToString,
+            ),
+            'SetGold': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetGold,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetGoldRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetGoldResponse.SerializeToString,
             ),
             'ListLabels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLabels,
@@ -557,6 +575,33 @@ class LabelingService:
             '/canicor.labeling.v1.LabelingService/ReviewLabel',
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ReviewLabelRequest.SerializeToString,
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ReviewLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetGold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/SetGold',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetGoldRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.SetGoldResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,10 @@ class LabelingServiceStub:
     """Approves, corrects or sends back a label. Sent back, its task can be leased again. NOT_FOUND: no such label.
     FAILED_PRECONDITION: it was reviewed already.
     """
+    SetGold: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.SetGoldRequest, _labeling_pb2.SetGoldResponse]
+    """Makes a labelled image gold, or an ordinary one again: its points as they stand are taken for right, and labellers
+    are checked on it without being told. FAILED_PRECONDITION: it is not labelled.
+    """
     ListLabels: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ListLabelsRequest, _labeling_pb2.ListLabelsResponse]
     """Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies."""
     GetImage: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetImageRequest, _labeling_pb2.GetImageResponse]
@@ -120,6 +124,10 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     ReviewLabel: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ReviewLabelRequest, _labeling_pb2.ReviewLabelResponse]  # type: ignore[assignment]
     """Approves, corrects or sends back a label. Sent back, its task can be leased again. NOT_FOUND: no such label.
     FAILED_PRECONDITION: it was reviewed already.
+    """
+    SetGold: _aio.UnaryUnaryMultiCallable[_labeling_pb2.SetGoldRequest, _labeling_pb2.SetGoldResponse]  # type: ignore[assignment]
+    """Makes a labelled image gold, or an ordinary one again: its points as they stand are taken for right, and labellers
+    are checked on it without being told. FAILED_PRECONDITION: it is not labelled.
     """
     ListLabels: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ListLabelsRequest, _labeling_pb2.ListLabelsResponse]  # type: ignore[assignment]
     """Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies."""
@@ -226,6 +234,16 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_labeling_pb2.ReviewLabelResponse, _abc.Awaitable[_labeling_pb2.ReviewLabelResponse]]:
         """Approves, corrects or sends back a label. Sent back, its task can be leased again. NOT_FOUND: no such label.
         FAILED_PRECONDITION: it was reviewed already.
+        """
+
+    @_abc_1.abstractmethod
+    def SetGold(
+        self,
+        request: _labeling_pb2.SetGoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.SetGoldResponse, _abc.Awaitable[_labeling_pb2.SetGoldResponse]]:
+        """Makes a labelled image gold, or an ordinary one again: its points as they stand are taken for right, and labellers
+        are checked on it without being told. FAILED_PRECONDITION: it is not labelled.
         """
 
     @_abc_1.abstractmethod

@@ -39,7 +39,12 @@ export class Dashboard {
         table(
           "Agreement",
           ["pair", "images", "VHS bias", "95 % limits", "ICC(2,1)", "kappa of the class"],
-          pairs(agreement),
+          pairs(agreement.pairs),
+        ),
+        table(
+          "On gold images",
+          ["who", "images", "VHS bias", "95 % limits", "ICC(2,1)", "kappa"],
+          pairs(agreement.gold),
         ),
       );
       the("#dashboard .problem").textContent = "";
@@ -85,10 +90,10 @@ function labellers({ labellers: found = [] }: GetStatisticsResponseJson): string
   ]);
 }
 
-function pairs({ pairs: found = [] }: GetAgreementResponseJson): string[][] {
+function pairs(found: GetAgreementResponseJson["pairs"] = []): string[][] {
   const number = (value: number | string | undefined) => (value === undefined ? "" : Number(value).toFixed(2));
   return found.map(({ first, second, imageCount, vhs, intraclassCorrelation, kappa }) => [
-    `${first}, ${second}`,
+    first ? `${first}, ${second}` : `${second}`,
     String(imageCount ?? 0),
     number(vhs?.bias),
     vhs ? `${number(vhs.lower)} to ${number(vhs.upper)}` : "",

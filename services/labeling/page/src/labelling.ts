@@ -92,7 +92,8 @@ export class Labelling implements Work {
   }
 
   changed(): void {
-    if (this.current) this.outbox.putDraft(this.current.task.leaseId, this.desk.stage.points);
+    const { stage } = this.desk;
+    if (this.current && !stage.isDragging) this.outbox.putDraft(this.current.task.leaseId, stage.points);
   }
 
   private async arrived(refusal?: Refusal): Promise<void> {

@@ -82,6 +82,11 @@ export class Overlay {
     this.marks[name].focus({ preventScroll: true });
   }
 
+  /** Takes the keyboard away from a point. */
+  leave(): void {
+    for (const mark of Object.values(this.marks)) mark.blur();
+  }
+
   private line(path: SVGPathElement, name: string, view: Viewport, points: Points, ticks: boolean): void {
     const [from, to] = [points[name[0] as Name], points[name[1] as Name]];
     if (!from || !to) return;

@@ -72,6 +72,7 @@ export class Picture {
   private texture: WebGLTexture | null = null;
   private image: Levels | undefined;
   private skipped = 0;
+  private dots: Point = { x: 1, y: 1 }; // of the screen, for one CSS pixel
 
   /**
    * @param restored Called when the machine gave the graphics card back, for what was drawn is gone.
@@ -130,28 +131,29 @@ export class Picture {
   draw(view: Viewport, window: Window, inverted: boolean, lens: Lens | undefined): void {
     if (!this.image) return;
     const { gl, places, image } = this;
-    const dots = devicePixelRatio; // of the screen, for one CSS pixel
+    const { x: dots, y: dotsDown } = this.dots;
     gl.viewport(0, 0, this.canvas.width, this.canvas.height);
     const half = 2 ** -this.skipped;
     const origin = view.toImage({ x: 0, y: 0 });
-    const step = half / (view.zoom * dots);
+    const [step, down] = [half / (view.zoom * dots), half / (view.zoom * view.aspect * dotsDown)];
     gl.uniform2f(places.size, image.width * half, image.height * half);
     gl.uniform1f(places.rows, this.canvas.height);
-    gl.uniform4f(places.view, (origin.x + 0.5) * half, (origin.y + 0.5) * half, step, step / view.aspect);
+    gl.uniform4f(places.view, (origin.x + 0.5) * half, (origin.y + 0.5) * half, step, down);
     const whole = 2 ** image.bits - 1;
     gl.uniform2f(places.greys, (window.centre - window.width / 2) * whole, 1 / (window.width * whole));
     gl.uniform1i(places.inverted, Number(inverted));
     gl.uniform2i(places.levels, this.level(step), this.level(step / (lens?.zoom ?? 1)));
     const { at, radius, zoom } = lens ?? { at: { x: 0, y: 0 }, radius: 0, zoom: 1 };
-    gl.uniform4f(places.lens, at.x * dots, at.y * dots, radius * dots, zoom);
+    gl.uniform4f(places.lens, at.x * dots, at.y * dotsDown, radius * dots, zoom);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
   /** Fits the canvas to its place on the page; returns its size in CSS pixels. */
   resize(): { width: number; height: number } {
-    const { clientWidth: width, clientHeight: height } = this.canvas;
-    this.canvas.width = Math.round(width * devicePixelRatio);
-    this.canvas.height = Math.round(height * devicePixelRatio);
+    const { width, height } = this.canvas.getBoundingClientRect();
+    this.canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
+    this.canvas.height = Math.max(1, Math.round(height * devicePixelRatio));
+    this.dots = { x: this.canvas.width / width, y: this.canvas.height / height };
     return { width, height };
   }
 

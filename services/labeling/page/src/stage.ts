@@ -70,6 +70,11 @@ export class Stage {
     return this.dragged ?? this.history.now;
   }
 
+  /** Whether a point is being dragged. */
+  get isDragging(): boolean {
+    return this.dragged !== undefined;
+  }
+
   get aspect(): number {
     return this.shown?.levels.aspect ?? 1;
   }
@@ -87,6 +92,7 @@ export class Stage {
     this.shown = shown;
     this.others = others;
     this.gesture = this.dragged = this.selected = this.view = undefined;
+    this.overlay.leave();
     this.history = new History(shown?.points ?? {});
     this.window = WHOLE_RANGE;
     this.root.classList.toggle("blank", !shown);
@@ -141,7 +147,9 @@ export class Stage {
   choose(name: Name): void {
     if (!this.view) return;
     if (!this.points[name]) this.commit(name, this.view.toImage(this.hover ?? this.middle), false);
+    this.selected = name;
     this.overlay.focus(name);
+    this.redraw();
   }
 
   /** Moves the selected point by an arrow key, or the image where none is selected. */

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file canicor/labeling/v1/labeling.proto.
  */
 export const file_canicor_labeling_v1_labeling: GenFile = /*@__PURE__*/
-  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxInQKB1Byb2plY3QSDAoEbmFtZRgBIAEoCRIYChBsYWJlbHNfcGVyX2ltYWdlGAIgASgFEhgKEG1heF9kaXNhZ3JlZW1lbnQYAyABKAESEgoKZ3VpZGVsaW5lcxgEIAEoCRITCgtzdWdnZXN0aW9ucxgFIAEoCCJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSJfCgtJbXBvcnRJbWFnZRIPCgdjb250ZW50GAEgASgMEhIKCnN1YmplY3RfaWQYAiABKAkSKwoGb3JpZ2luGAMgASgOMhsuY2FuaWNvci5sYWJlbGluZy52MS5PcmlnaW4iWAoTSW1wb3J0SW1hZ2VzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjAKBmltYWdlcxgCIAMoCzIgLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2UiUwoUSW1wb3J0SW1hZ2VzUmVzcG9uc2USEwoLYWRkZWRfY291bnQYASABKAMSEwoLa25vd25fY291bnQYAiABKAMSEQoJaW1hZ2VfaWRzGAMgAygJIk4KEkltcG9ydEJhdGNoUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhAKCGJhdGNoX2lkGAIgASgJEhUKDXdpdGhfZG91YnRmdWwYAyABKAgiPwoTSW1wb3J0QmF0Y2hSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAyLyAQoFSW1hZ2USCgoCaWQYASABKAkSDwoHcHJvamVjdBgCIAEoCRILCgN1cmwYAyABKAkSDgoGc2hhMjU2GAQgASgJEg0KBXdpZHRoGAUgASgFEg4KBmhlaWdodBgGIAEoBRIUCgxwaXhlbF9hc3BlY3QYByABKAESKwoGb3JpZ2luGAggASgOMhsuY2FuaWNvci5sYWJlbGluZy52MS5PcmlnaW4SEgoKc3ViamVjdF9pZBgJIAEoCRIQCghiYXRjaF9pZBgKIAEoCRITCgtiYXRjaF9pbmRleBgLIAEoAxISCgpiYXRjaF9zZWVkGAwgASgEInwKEExlYXNlVGFza1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIrCghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgphZGp1ZGljYXRlGAMgASgIEhYKDmhlbGRfbGVhc2VfaWRzGAQgAygJIjwKEUxlYXNlVGFza1Jlc3BvbnNlEicKBHRhc2sYASABKAsyGS5jYW5pY29yLmxhYmVsaW5nLnYxLlRhc2si1wEKBFRhc2sSEAoIbGVhc2VfaWQYASABKAkSKQoFaW1hZ2UYAiABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkltYWdlEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgpzdWdnZXN0aW9uGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSKgoGbGFiZWxzGAUgAygLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCLLAQoSU3VibWl0TGFiZWxSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbGVhc2VfaWQYAiABKAkSNQoKa2V5X3BvaW50cxgDIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEi0KCnRpbWVfc3BlbnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQc3VnZ2VzdGlvbl9zaG93bhgFIAEoCBIPCgdjb21tZW50GAYgASgJIkAKE1N1Ym1pdExhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIu0DCgVMYWJlbBIKCgJpZBgBIAEoCRIQCghpbWFnZV9pZBgCIAEoCRIQCghsYWJlbGxlchgDIAEoCRI1CgprZXlfcG9pbnRzGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSCwoDdmhzGAUgASgBEjUKCmhlYXJ0X3NpemUYBiABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRI4Cg1yZWplY3RfcmVhc29uGAcgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RSZWFzb24SNgoMcmV2aWV3X3N0YXRlGAggASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRIQCghyZXZpZXdlchgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoKdGltZV9zcGVudBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdjb21tZW50GAwgASgJEhgKEHN1Z2dlc3Rpb25fc2hvd24YDSABKAgSFAoMYWRqdWRpY2F0aW9uGA4gASgIEhQKDHN1Z2dlc3RlZF9ieRgPIAEoCSJ+ChJSZWplY3RJbWFnZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRIxCgZyZWFzb24YAyABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhIPCgdjb21tZW50GAQgASgJIkAKE1JlamVjdEltYWdlUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIrIBChJSZXZpZXdMYWJlbFJlcXVlc3QSEAoIbGFiZWxfaWQYASABKAkSMQoIYXBwcm92YWwYAiABKAsyHS5jYW5pY29yLmxhYmVsaW5nLnYxLkFwcHJvdmFsSAASNwoKY29ycmVjdGlvbhgDIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzSAASEwoJc2VuZF9iYWNrGAQgASgJSABCCQoHdmVyZGljdCIKCghBcHByb3ZhbCJAChNSZXZpZXdMYWJlbFJlc3BvbnNlEikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCKDAQoRTGlzdExhYmVsc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRI2CgxyZXZpZXdfc3RhdGUYAiABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIlkKEkxpc3RMYWJlbHNSZXNwb25zZRIqCgZsYWJlbHMYASADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjCg9HZXRJbWFnZVJlcXVlc3QSEAoIaW1hZ2VfaWQYASABKAkiTgoQR2V0SW1hZ2VSZXNwb25zZRIpCgVpbWFnZRgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USDwoHY29udGVudBgCIAEoDCJxChRFeHBvcnREYXRhc2V0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhUKDXJldmlld2VkX29ubHkYAiABKAgSMQoGZm9ybWF0GAMgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnRGb3JtYXQiSQoVRXhwb3J0RGF0YXNldFJlc3BvbnNlEg0KBWNodW5rGAEgASgMEg4KBmRpZ2VzdBgCIAEoCRIRCglyb3dfY291bnQYAyABKAMiJgoTR2V0QWdyZWVtZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIn4KFEdldEFncmVlbWVudFJlc3BvbnNlEjEKBXBhaXJzGAEgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50EjMKBmltYWdlcxgCIAMoCzIjLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2VBZ3JlZW1lbnQixwIKDVBhaXJBZ3JlZW1lbnQSDQoFZmlyc3QYASABKAkSDgoGc2Vjb25kGAIgASgJEhMKC2ltYWdlX2NvdW50GAMgASgDEhQKDHJlamVjdF9jb3VudBgEIAEoAxIzCgN2aHMYBSABKAsyJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpbWl0c09mQWdyZWVtZW50EiMKFmludHJhY2xhc3NfY29ycmVsYXRpb24YBiABKAFIAIgBARISCgVrYXBwYRgHIAEoAUgBiAEBEhsKE2tleV9wb2ludF9kaXN0YW5jZXMYCCADKAESPAoMbWVhc3VyZW1lbnRzGAkgAygLMiYuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyZWRNZWFzdXJlbWVudEIZChdfaW50cmFjbGFzc19jb3JyZWxhdGlvbkIICgZfa2FwcGEiMgoRUGFpcmVkTWVhc3VyZW1lbnQSDQoFZmlyc3QYASABKAESDgoGc2Vjb25kGAIgASgBIj8KEUxpbWl0c09mQWdyZWVtZW50EgwKBGJpYXMYASABKAESDQoFbG93ZXIYAiABKAESDQoFdXBwZXIYAyABKAEiVgoOSW1hZ2VBZ3JlZW1lbnQSEAoIaW1hZ2VfaWQYASABKAkSFgoOdmhzX2RpZmZlcmVuY2UYAiABKAESGgoSa2V5X3BvaW50X2Rpc3RhbmNlGAMgASgBIlAKEkdldFByb2dyZXNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEikKBXNpbmNlGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJzChNHZXRQcm9ncmVzc1Jlc3BvbnNlEhIKCmRvbmVfY291bnQYASABKAMSNAoRbWVkaWFuX3RpbWVfc3BlbnQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKb3Blbl9jb3VudBgDIAEoAyInChRHZXRTdGF0aXN0aWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIqQDChVHZXRTdGF0aXN0aWNzUmVzcG9uc2USEwoLaW1hZ2VfY291bnQYASABKAMSFgoObGFiZWxsZWRfY291bnQYAiABKAMSFgoOcmVqZWN0ZWRfY291bnQYAyABKAMSFAoMbGVhc2VkX2NvdW50GAQgASgDEhIKCm9wZW5fY291bnQYBSABKAMSFgoOcmV2aWV3ZWRfY291bnQYBiABKAMSOAoLaGVhcnRfc2l6ZXMYByADKAsyIy5jYW5pY29yLmxhYmVsaW5nLnYxLkhlYXJ0U2l6ZUNvdW50EjUKCWxhYmVsbGVycxgIIAMoCzIiLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWxsZXJDb3VudBIWCg5kaXNwdXRlZF9jb3VudBgJIAEoAxIrCgRkYXlzGAogAygLMh0uY2FuaWNvci5sYWJlbGluZy52MS5EYXlDb3VudBIVCg12aHNfaGlzdG9ncmFtGAsgAygDEhsKE3Zoc19oaXN0b2dyYW1fc3RhcnQYDCABKAESGgoSdmhzX2hpc3RvZ3JhbV9zdGVwGA0gASgBIicKCERheUNvdW50EgwKBGRhdGUYASABKAkSDQoFY291bnQYAiABKAMiVgoOSGVhcnRTaXplQ291bnQSNQoKaGVhcnRfc2l6ZRgBIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEg0KBWNvdW50GAIgASgDImYKDUxhYmVsbGVyQ291bnQSEAoIbGFiZWxsZXIYASABKAkSDQoFY291bnQYAiABKAMSNAoRbWVkaWFuX3RpbWVfc3BlbnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24qWwoGT3JpZ2luEhYKEk9SSUdJTl9VTlNQRUNJRklFRBAAEg8KC09SSUdJTl9SRUFMEAESFAoQT1JJR0lOX0dFTkVSQVRFRBACEhIKDk9SSUdJTl9QSEFOVE9NEAMqoAEKDFJlamVjdFJlYXNvbhIdChlSRUpFQ1RfUkVBU09OX1VOU1BFQ0lGSUVEEAASHAoYUkVKRUNUX1JFQVNPTl9QT09SX0lNQUdFEAESHQoZUkVKRUNUX1JFQVNPTl9OT1RfTEFURVJBTBACEhsKF1JFSkVDVF9SRUFTT05fTk9UX0FfRE9HEAMSFwoTUkVKRUNUX1JFQVNPTl9PVEhFUhAEKpgBCgtSZXZpZXdTdGF0ZRIcChhSRVZJRVdfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRSRVZJRVdfU1RBVEVfUEVORElORxABEhkKFVJFVklFV19TVEFURV9BUFBST1ZFRBACEhoKFlJFVklFV19TVEFURV9DT1JSRUNURUQQAxIaChZSRVZJRVdfU1RBVEVfU0VOVF9CQUNLEAQqeAoMRXhwb3J0Rm9ybWF0Eh0KGUVYUE9SVF9GT1JNQVRfVU5TUEVDSUZJRUQQABIaChZFWFBPUlRfRk9STUFUX01BTklGRVNUEAESFgoSRVhQT1JUX0ZPUk1BVF9DT0NPEAISFQoRRVhQT1JUX0ZPUk1BVF9DU1YQAzLOCwoPTGFiZWxpbmdTZXJ2aWNlEl0KClNldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLlNldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVzcG9uc2USXQoKR2V0UHJvamVjdBImLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvamVjdFJlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXNwb25zZRJjCgxMaXN0UHJvamVjdHMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RQcm9qZWN0c1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RQcm9qZWN0c1Jlc3BvbnNlEmMKDEltcG9ydEltYWdlcxIoLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2VzUmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2VzUmVzcG9uc2USYAoLSW1wb3J0QmF0Y2gSJy5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0QmF0Y2hSZXNwb25zZRJaCglMZWFzZVRhc2sSJS5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1JlcXVlc3QaJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1Jlc3BvbnNlEmAKC1N1Ym1pdExhYmVsEicuY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlN1Ym1pdExhYmVsUmVzcG9uc2USYAoLUmVqZWN0SW1hZ2USJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0SW1hZ2VSZXNwb25zZRJgCgtSZXZpZXdMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdMYWJlbFJlc3BvbnNlEl0KCkxpc3RMYWJlbHMSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0TGFiZWxzUmVzcG9uc2USVwoIR2V0SW1hZ2USJC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEltYWdlUmVxdWVzdBolLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXNwb25zZRJoCg1FeHBvcnREYXRhc2V0EikuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0RGF0YXNldFJlc3BvbnNlMAESYwoMR2V0QWdyZWVtZW50EiguY2FuaWNvci5sYWJlbGluZy52MS5HZXRBZ3JlZW1lbnRSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5HZXRBZ3JlZW1lbnRSZXNwb25zZRJgCgtHZXRQcm9ncmVzcxInLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvZ3Jlc3NSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9ncmVzc1Jlc3BvbnNlEmYKDUdldFN0YXRpc3RpY3MSKS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFN0YXRpc3RpY3NSZXF1ZXN0GiouY2FuaWNvci5sYWJlbGluZy52MS5HZXRTdGF0aXN0aWNzUmVzcG9uc2ViBnByb3RvMw", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSJfCgtJbXBvcnRJbWFnZRIPCgdjb250ZW50GAEgASgMEhIKCnN1YmplY3RfaWQYAiABKAkSKwoGb3JpZ2luGAMgASgOMhsuY2FuaWNvci5sYWJlbGluZy52MS5PcmlnaW4iWAoTSW1wb3J0SW1hZ2VzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjAKBmltYWdlcxgCIAMoCzIgLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2UiUwoUSW1wb3J0SW1hZ2VzUmVzcG9uc2USEwoLYWRkZWRfY291bnQYASABKAMSEwoLa25vd25fY291bnQYAiABKAMSEQoJaW1hZ2VfaWRzGAMgAygJIk4KEkltcG9ydEJhdGNoUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhAKCGJhdGNoX2lkGAIgASgJEhUKDXdpdGhfZG91YnRmdWwYAyABKAgiPwoTSW1wb3J0QmF0Y2hSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAyLyAQoFSW1hZ2USCgoCaWQYASABKAkSDwoHcHJvamVjdBgCIAEoCRILCgN1cmwYAyABKAkSDgoGc2hhMjU2GAQgASgJEg0KBXdpZHRoGAUgASgFEg4KBmhlaWdodBgGIAEoBRIUCgxwaXhlbF9hc3BlY3QYByABKAESKwoGb3JpZ2luGAggASgOMhsuY2FuaWNvci5sYWJlbGluZy52MS5PcmlnaW4SEgoKc3ViamVjdF9pZBgJIAEoCRIQCghiYXRjaF9pZBgKIAEoCRITCgtiYXRjaF9pbmRleBgLIAEoAxISCgpiYXRjaF9zZWVkGAwgASgEInwKEExlYXNlVGFza1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIrCghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgphZGp1ZGljYXRlGAMgASgIEhYKDmhlbGRfbGVhc2VfaWRzGAQgAygJIjwKEUxlYXNlVGFza1Jlc3BvbnNlEicKBHRhc2sYASABKAsyGS5jYW5pY29yLmxhYmVsaW5nLnYxLlRhc2si1wEKBFRhc2sSEAoIbGVhc2VfaWQYASABKAkSKQoFaW1hZ2UYAiABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkltYWdlEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgpzdWdnZXN0aW9uGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSKgoGbGFiZWxzGAUgAygLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCLLAQoSU3VibWl0TGFiZWxSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbGVhc2VfaWQYAiABKAkSNQoKa2V5X3BvaW50cxgDIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEi0KCnRpbWVfc3BlbnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQc3VnZ2VzdGlvbl9zaG93bhgFIAEoCBIPCgdjb21tZW50GAYgASgJIkAKE1N1Ym1pdExhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIu0DCgVMYWJlbBIKCgJpZBgBIAEoCRIQCghpbWFnZV9pZBgCIAEoCRIQCghsYWJlbGxlchgDIAEoCRI1CgprZXlfcG9pbnRzGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSCwoDdmhzGAUgASgBEjUKCmhlYXJ0X3NpemUYBiABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRI4Cg1yZWplY3RfcmVhc29uGAcgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RSZWFzb24SNgoMcmV2aWV3X3N0YXRlGAggASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRIQCghyZXZpZXdlchgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoKdGltZV9zcGVudBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdjb21tZW50GAwgASgJEhgKEHN1Z2dlc3Rpb25fc2hvd24YDSABKAgSFAoMYWRqdWRpY2F0aW9uGA4gASgIEhQKDHN1Z2dlc3RlZF9ieRgPIAEoCSJ+ChJSZWplY3RJbWFnZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRIxCgZyZWFzb24YAyABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhIPCgdjb21tZW50GAQgASgJIkAKE1JlamVjdEltYWdlUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIrIBChJSZXZpZXdMYWJlbFJlcXVlc3QSEAoIbGFiZWxfaWQYASABKAkSMQoIYXBwcm92YWwYAiABKAsyHS5jYW5pY29yLmxhYmVsaW5nLnYxLkFwcHJvdmFsSAASNwoKY29ycmVjdGlvbhgDIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzSAASEwoJc2VuZF9iYWNrGAQgASgJSABCCQoHdmVyZGljdCIKCghBcHByb3ZhbCJAChNSZXZpZXdMYWJlbFJlc3BvbnNlEikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCIwCg5TZXRHb2xkUmVxdWVzdBIQCghpbWFnZV9pZBgBIAEoCRIMCgRnb2xkGAIgASgIIhEKD1NldEdvbGRSZXNwb25zZSKDAQoRTGlzdExhYmVsc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRI2CgxyZXZpZXdfc3RhdGUYAiABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIlkKEkxpc3RMYWJlbHNSZXNwb25zZRIqCgZsYWJlbHMYASADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjCg9HZXRJbWFnZVJlcXVlc3QSEAoIaW1hZ2VfaWQYASABKAkiTgoQR2V0SW1hZ2VSZXNwb25zZRIpCgVpbWFnZRgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USDwoHY29udGVudBgCIAEoDCJxChRFeHBvcnREYXRhc2V0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhUKDXJldmlld2VkX29ubHkYAiABKAgSMQoGZm9ybWF0GAMgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnRGb3JtYXQiSQoVRXhwb3J0RGF0YXNldFJlc3BvbnNlEg0KBWNodW5rGAEgASgMEg4KBmRpZ2VzdBgCIAEoCRIRCglyb3dfY291bnQYAyABKAMiJgoTR2V0QWdyZWVtZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIrABChRHZXRBZ3JlZW1lbnRSZXNwb25zZRIxCgVwYWlycxgBIAMoCzIiLmNhbmljb3IubGFiZWxpbmcudjEuUGFpckFncmVlbWVudBIzCgZpbWFnZXMYAiADKAsyIy5jYW5pY29yLmxhYmVsaW5nLnYxLkltYWdlQWdyZWVtZW50EjAKBGdvbGQYAyADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJBZ3JlZW1lbnQixwIKDVBhaXJBZ3JlZW1lbnQSDQoFZmlyc3QYASABKAkSDgoGc2Vjb25kGAIgASgJEhMKC2ltYWdlX2NvdW50GAMgASgDEhQKDHJlamVjdF9jb3VudBgEIAEoAxIzCgN2aHMYBSABKAsyJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpbWl0c09mQWdyZWVtZW50EiMKFmludHJhY2xhc3NfY29ycmVsYXRpb24YBiABKAFIAIgBARISCgVrYXBwYRgHIAEoAUgBiAEBEhsKE2tleV9wb2ludF9kaXN0YW5jZXMYCCADKAESPAoMbWVhc3VyZW1lbnRzGAkgAygLMiYuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyZWRNZWFzdXJlbWVudEIZChdfaW50cmFjbGFzc19jb3JyZWxhdGlvbkIICgZfa2FwcGEiMgoRUGFpcmVkTWVhc3VyZW1lbnQSDQoFZmlyc3QYASABKAESDgoGc2Vjb25kGAIgASgBIj8KEUxpbWl0c09mQWdyZWVtZW50EgwKBGJpYXMYASABKAESDQoFbG93ZXIYAiABKAESDQoFdXBwZXIYAyABKAEiVgoOSW1hZ2VBZ3JlZW1lbnQSEAoIaW1hZ2VfaWQYASABKAkSFgoOdmhzX2RpZmZlcmVuY2UYAiABKAESGgoSa2V5X3BvaW50X2Rpc3RhbmNlGAMgASgBIlAKEkdldFByb2dyZXNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEikKBXNpbmNlGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJzChNHZXRQcm9ncmVzc1Jlc3BvbnNlEhIKCmRvbmVfY291bnQYASABKAMSNAoRbWVkaWFuX3RpbWVfc3BlbnQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKb3Blbl9jb3VudBgDIAEoAyInChRHZXRTdGF0aXN0aWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIqQDChVHZXRTdGF0aXN0aWNzUmVzcG9uc2USEwoLaW1hZ2VfY291bnQYASABKAMSFgoObGFiZWxsZWRfY291bnQYAiABKAMSFgoOcmVqZWN0ZWRfY291bnQYAyABKAMSFAoMbGVhc2VkX2NvdW50GAQgASgDEhIKCm9wZW5fY291bnQYBSABKAMSFgoOcmV2aWV3ZWRfY291bnQYBiABKAMSOAoLaGVhcnRfc2l6ZXMYByADKAsyIy5jYW5pY29yLmxhYmVsaW5nLnYxLkhlYXJ0U2l6ZUNvdW50EjUKCWxhYmVsbGVycxgIIAMoCzIiLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWxsZXJDb3VudBIWCg5kaXNwdXRlZF9jb3VudBgJIAEoAxIrCgRkYXlzGAogAygLMh0uY2FuaWNvci5sYWJlbGluZy52MS5EYXlDb3VudBIVCg12aHNfaGlzdG9ncmFtGAsgAygDEhsKE3Zoc19oaXN0b2dyYW1fc3RhcnQYDCABKAESGgoSdmhzX2hpc3RvZ3JhbV9zdGVwGA0gASgBIicKCERheUNvdW50EgwKBGRhdGUYASABKAkSDQoFY291bnQYAiABKAMiVgoOSGVhcnRTaXplQ291bnQSNQoKaGVhcnRfc2l6ZRgBIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEg0KBWNvdW50GAIgASgDImYKDUxhYmVsbGVyQ291bnQSEAoIbGFiZWxsZXIYASABKAkSDQoFY291bnQYAiABKAMSNAoRbWVkaWFuX3RpbWVfc3BlbnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24qmQEKClF1ZXVlT3JkZXISGwoXUVVFVUVfT1JERVJfVU5TUEVDSUZJRUQQABIWChJRVUVVRV9PUkRFUl9JTVBPUlQQARIZChVRVUVVRV9PUkRFUl9VTkNFUlRBSU4QAhIfChtRVUVVRV9PUkRFUl9ORUFSX1RIUkVTSE9MRFMQAxIaChZRVUVVRV9PUkRFUl9FVkVOX1NJWkVTEAQqWwoGT3JpZ2luEhYKEk9SSUdJTl9VTlNQRUNJRklFRBAAEg8KC09SSUdJTl9SRUFMEAESFAoQT1JJR0lOX0dFTkVSQVRFRBACEhIKDk9SSUdJTl9QSEFOVE9NEAMqoAEKDFJlamVjdFJlYXNvbhIdChlSRUpFQ1RfUkVBU09OX1VOU1BFQ0lGSUVEEAASHAoYUkVKRUNUX1JFQVNPTl9QT09SX0lNQUdFEAESHQoZUkVKRUNUX1JFQVNPTl9OT1RfTEFURVJBTBACEhsKF1JFSkVDVF9SRUFTT05fTk9UX0FfRE9HEAMSFwoTUkVKRUNUX1JFQVNPTl9PVEhFUhAEKpgBCgtSZXZpZXdTdGF0ZRIcChhSRVZJRVdfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRSRVZJRVdfU1RBVEVfUEVORElORxABEhkKFVJFVklFV19TVEFURV9BUFBST1ZFRBACEhoKFlJFVklFV19TVEFURV9DT1JSRUNURUQQAxIaChZSRVZJRVdfU1RBVEVfU0VOVF9CQUNLEAQqeAoMRXhwb3J0Rm9ybWF0Eh0KGUVYUE9SVF9GT1JNQVRfVU5TUEVDSUZJRUQQABIaChZFWFBPUlRfRk9STUFUX01BTklGRVNUEAESFgoSRVhQT1JUX0ZPUk1BVF9DT0NPEAISFQoRRVhQT1JUX0ZPUk1BVF9DU1YQAzKkDAoPTGFiZWxpbmdTZXJ2aWNlEl0KClNldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLlNldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVzcG9uc2USXQoKR2V0UHJvamVjdBImLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvamVjdFJlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXNwb25zZRJjCgxMaXN0UHJvamVjdHMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RQcm9qZWN0c1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RQcm9qZWN0c1Jlc3BvbnNlEmMKDEltcG9ydEltYWdlcxIoLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2VzUmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2VzUmVzcG9uc2USYAoLSW1wb3J0QmF0Y2gSJy5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0QmF0Y2hSZXNwb25zZRJaCglMZWFzZVRhc2sSJS5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1JlcXVlc3QaJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1Jlc3BvbnNlEmAKC1N1Ym1pdExhYmVsEicuY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlN1Ym1pdExhYmVsUmVzcG9uc2USYAoLUmVqZWN0SW1hZ2USJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0SW1hZ2VSZXNwb25zZRJgCgtSZXZpZXdMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdMYWJlbFJlc3BvbnNlElQKB1NldEdvbGQSIy5jYW5pY29yLmxhYmVsaW5nLnYxLlNldEdvbGRSZXF1ZXN0GiQuY2FuaWNvci5sYWJlbGluZy52MS5TZXRHb2xkUmVzcG9uc2USXQoKTGlzdExhYmVscxImLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdExhYmVsc1JlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXNwb25zZRJXCghHZXRJbWFnZRIkLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXF1ZXN0GiUuY2FuaWNvci5sYWJlbGluZy52MS5HZXRJbWFnZVJlc3BvbnNlEmgKDUV4cG9ydERhdGFzZXQSKS5jYW5pY29yLmxhYmVsaW5nLnYxLkV4cG9ydERhdGFzZXRSZXF1ZXN0GiouY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVzcG9uc2UwARJjCgxHZXRBZ3JlZW1lbnQSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlc3BvbnNlEmAKC0dldFByb2dyZXNzEicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9ncmVzc1JlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2dyZXNzUmVzcG9uc2USZgoNR2V0U3RhdGlzdGljcxIpLmNhbmljb3IubGFiZWxpbmcudjEuR2V0U3RhdGlzdGljc1JlcXVlc3QaKi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFN0YXRpc3RpY3NSZXNwb25zZWIGcHJvdG8z", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A project, and how its images are labelled.
@@ -60,6 +60,21 @@ export type Project = Message<"canicor.labeling.v1.Project"> & {
    * @generated from field: bool suggestions = 5;
    */
   suggestions: boolean;
+
+  /**
+   * Share of the images handed to a labeller that are gold, 0 to 0.5, chosen by chance: he has each at most once, and
+   * nothing tells it from the others. 0: none.
+   *
+   * @generated from field: double gold_share = 6;
+   */
+  goldShare: number;
+
+  /**
+   * Which image comes next. Unspecified: the order of import.
+   *
+   * @generated from field: canicor.labeling.v1.QueueOrder order = 7;
+   */
+  order: QueueOrder;
 };
 
 /**
@@ -104,6 +119,21 @@ export type ProjectJson = {
    * @generated from field: bool suggestions = 5;
    */
   suggestions?: boolean;
+
+  /**
+   * Share of the images handed to a labeller that are gold, 0 to 0.5, chosen by chance: he has each at most once, and
+   * nothing tells it from the others. 0: none.
+   *
+   * @generated from field: double gold_share = 6;
+   */
+  goldShare?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * Which image comes next. Unspecified: the order of import.
+   *
+   * @generated from field: canicor.labeling.v1.QueueOrder order = 7;
+   */
+  order?: QueueOrderJson;
 };
 
 /**
@@ -1682,6 +1712,78 @@ export const ReviewLabelResponseSchema: GenMessage<ReviewLabelResponse, {jsonTyp
   messageDesc(file_canicor_labeling_v1_labeling, 24);
 
 /**
+ * Makes an image gold, or an ordinary one again.
+ *
+ * @generated from message canicor.labeling.v1.SetGoldRequest
+ */
+export type SetGoldRequest = Message<"canicor.labeling.v1.SetGoldRequest"> & {
+  /**
+   * The image's id.
+   *
+   * @generated from field: string image_id = 1;
+   */
+  imageId: string;
+
+  /**
+   * Whether it is.
+   *
+   * @generated from field: bool gold = 2;
+   */
+  gold: boolean;
+};
+
+/**
+ * Makes an image gold, or an ordinary one again.
+ *
+ * @generated from message canicor.labeling.v1.SetGoldRequest
+ */
+export type SetGoldRequestJson = {
+  /**
+   * The image's id.
+   *
+   * @generated from field: string image_id = 1;
+   */
+  imageId?: string;
+
+  /**
+   * Whether it is.
+   *
+   * @generated from field: bool gold = 2;
+   */
+  gold?: boolean;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.SetGoldRequest.
+ * Use `create(SetGoldRequestSchema)` to create a new message.
+ */
+export const SetGoldRequestSchema: GenMessage<SetGoldRequest, {jsonType: SetGoldRequestJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 25);
+
+/**
+ * An image was made gold, or an ordinary one again.
+ *
+ * @generated from message canicor.labeling.v1.SetGoldResponse
+ */
+export type SetGoldResponse = Message<"canicor.labeling.v1.SetGoldResponse"> & {
+};
+
+/**
+ * An image was made gold, or an ordinary one again.
+ *
+ * @generated from message canicor.labeling.v1.SetGoldResponse
+ */
+export type SetGoldResponseJson = {
+};
+
+/**
+ * Describes the message canicor.labeling.v1.SetGoldResponse.
+ * Use `create(SetGoldResponseSchema)` to create a new message.
+ */
+export const SetGoldResponseSchema: GenMessage<SetGoldResponse, {jsonType: SetGoldResponseJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 26);
+
+/**
  * Asks for a page of labels.
  *
  * @generated from message canicor.labeling.v1.ListLabelsRequest
@@ -1695,7 +1797,7 @@ export type ListLabelsRequest = Message<"canicor.labeling.v1.ListLabelsRequest">
   project: string;
 
   /**
-   * Only labels in this state; unspecified for all.
+   * Only labels in this state, without those on gold images, which need no review; unspecified for all.
    *
    * @generated from field: canicor.labeling.v1.ReviewState review_state = 2;
    */
@@ -1730,7 +1832,7 @@ export type ListLabelsRequestJson = {
   project?: string;
 
   /**
-   * Only labels in this state; unspecified for all.
+   * Only labels in this state, without those on gold images, which need no review; unspecified for all.
    *
    * @generated from field: canicor.labeling.v1.ReviewState review_state = 2;
    */
@@ -1756,7 +1858,7 @@ export type ListLabelsRequestJson = {
  * Use `create(ListLabelsRequestSchema)` to create a new message.
  */
 export const ListLabelsRequestSchema: GenMessage<ListLabelsRequest, {jsonType: ListLabelsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 25);
+  messageDesc(file_canicor_labeling_v1_labeling, 27);
 
 /**
  * A page of labels.
@@ -1805,7 +1907,7 @@ export type ListLabelsResponseJson = {
  * Use `create(ListLabelsResponseSchema)` to create a new message.
  */
 export const ListLabelsResponseSchema: GenMessage<ListLabelsResponse, {jsonType: ListLabelsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 26);
+  messageDesc(file_canicor_labeling_v1_labeling, 28);
 
 /**
  * Asks for an image.
@@ -1840,7 +1942,7 @@ export type GetImageRequestJson = {
  * Use `create(GetImageRequestSchema)` to create a new message.
  */
 export const GetImageRequestSchema: GenMessage<GetImageRequest, {jsonType: GetImageRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 27);
+  messageDesc(file_canicor_labeling_v1_labeling, 29);
 
 /**
  * An image with its bytes.
@@ -1889,7 +1991,7 @@ export type GetImageResponseJson = {
  * Use `create(GetImageResponseSchema)` to create a new message.
  */
 export const GetImageResponseSchema: GenMessage<GetImageResponse, {jsonType: GetImageResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 28);
+  messageDesc(file_canicor_labeling_v1_labeling, 30);
 
 /**
  * Asks for a dataset.
@@ -1954,7 +2056,7 @@ export type ExportDatasetRequestJson = {
  * Use `create(ExportDatasetRequestSchema)` to create a new message.
  */
 export const ExportDatasetRequestSchema: GenMessage<ExportDatasetRequest, {jsonType: ExportDatasetRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 29);
+  messageDesc(file_canicor_labeling_v1_labeling, 31);
 
 /**
  * A part of the dataset file; the parts, joined, are the file.
@@ -2017,7 +2119,7 @@ export type ExportDatasetResponseJson = {
  * Use `create(ExportDatasetResponseSchema)` to create a new message.
  */
 export const ExportDatasetResponseSchema: GenMessage<ExportDatasetResponse, {jsonType: ExportDatasetResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 30);
+  messageDesc(file_canicor_labeling_v1_labeling, 32);
 
 /**
  * Asks how far labellers agree.
@@ -2052,7 +2154,7 @@ export type GetAgreementRequestJson = {
  * Use `create(GetAgreementRequestSchema)` to create a new message.
  */
 export const GetAgreementRequestSchema: GenMessage<GetAgreementRequest, {jsonType: GetAgreementRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 31);
+  messageDesc(file_canicor_labeling_v1_labeling, 33);
 
 /**
  * How far labellers agree.
@@ -2073,6 +2175,14 @@ export type GetAgreementResponse = Message<"canicor.labeling.v1.GetAgreementResp
    * @generated from field: repeated canicor.labeling.v1.ImageAgreement images = 2;
    */
   images: ImageAgreement[];
+
+  /**
+   * Each labeller against the gold images that he labelled, as the second of a pair whose first is nobody; VHS is his
+   * less that of the gold. To labellers it is not shown: they would know the images.
+   *
+   * @generated from field: repeated canicor.labeling.v1.PairAgreement gold = 3;
+   */
+  gold: PairAgreement[];
 };
 
 /**
@@ -2094,6 +2204,14 @@ export type GetAgreementResponseJson = {
    * @generated from field: repeated canicor.labeling.v1.ImageAgreement images = 2;
    */
   images?: ImageAgreementJson[];
+
+  /**
+   * Each labeller against the gold images that he labelled, as the second of a pair whose first is nobody; VHS is his
+   * less that of the gold. To labellers it is not shown: they would know the images.
+   *
+   * @generated from field: repeated canicor.labeling.v1.PairAgreement gold = 3;
+   */
+  gold?: PairAgreementJson[];
 };
 
 /**
@@ -2101,7 +2219,7 @@ export type GetAgreementResponseJson = {
  * Use `create(GetAgreementResponseSchema)` to create a new message.
  */
 export const GetAgreementResponseSchema: GenMessage<GetAgreementResponse, {jsonType: GetAgreementResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 32);
+  messageDesc(file_canicor_labeling_v1_labeling, 34);
 
 /**
  * Two labellers.
@@ -2250,7 +2368,7 @@ export type PairAgreementJson = {
  * Use `create(PairAgreementSchema)` to create a new message.
  */
 export const PairAgreementSchema: GenMessage<PairAgreement, {jsonType: PairAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 33);
+  messageDesc(file_canicor_labeling_v1_labeling, 35);
 
 /**
  * What two labellers measured on one image.
@@ -2299,7 +2417,7 @@ export type PairedMeasurementJson = {
  * Use `create(PairedMeasurementSchema)` to create a new message.
  */
 export const PairedMeasurementSchema: GenMessage<PairedMeasurement, {jsonType: PairedMeasurementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 34);
+  messageDesc(file_canicor_labeling_v1_labeling, 36);
 
 /**
  * Limits of agreement.
@@ -2362,7 +2480,7 @@ export type LimitsOfAgreementJson = {
  * Use `create(LimitsOfAgreementSchema)` to create a new message.
  */
 export const LimitsOfAgreementSchema: GenMessage<LimitsOfAgreement, {jsonType: LimitsOfAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 35);
+  messageDesc(file_canicor_labeling_v1_labeling, 37);
 
 /**
  * An image that several people labelled.
@@ -2425,7 +2543,7 @@ export type ImageAgreementJson = {
  * Use `create(ImageAgreementSchema)` to create a new message.
  */
 export const ImageAgreementSchema: GenMessage<ImageAgreement, {jsonType: ImageAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 36);
+  messageDesc(file_canicor_labeling_v1_labeling, 38);
 
 /**
  * Asks how far the caller is.
@@ -2474,7 +2592,7 @@ export type GetProgressRequestJson = {
  * Use `create(GetProgressRequestSchema)` to create a new message.
  */
 export const GetProgressRequestSchema: GenMessage<GetProgressRequest, {jsonType: GetProgressRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 37);
+  messageDesc(file_canicor_labeling_v1_labeling, 39);
 
 /**
  * How far the caller is.
@@ -2537,7 +2655,7 @@ export type GetProgressResponseJson = {
  * Use `create(GetProgressResponseSchema)` to create a new message.
  */
 export const GetProgressResponseSchema: GenMessage<GetProgressResponse, {jsonType: GetProgressResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 38);
+  messageDesc(file_canicor_labeling_v1_labeling, 40);
 
 /**
  * Asks for counts.
@@ -2572,7 +2690,7 @@ export type GetStatisticsRequestJson = {
  * Use `create(GetStatisticsRequestSchema)` to create a new message.
  */
 export const GetStatisticsRequestSchema: GenMessage<GetStatisticsRequest, {jsonType: GetStatisticsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 39);
+  messageDesc(file_canicor_labeling_v1_labeling, 41);
 
 /**
  * Counts of a project.
@@ -2777,7 +2895,7 @@ export type GetStatisticsResponseJson = {
  * Use `create(GetStatisticsResponseSchema)` to create a new message.
  */
 export const GetStatisticsResponseSchema: GenMessage<GetStatisticsResponse, {jsonType: GetStatisticsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 40);
+  messageDesc(file_canicor_labeling_v1_labeling, 42);
 
 /**
  * What was done on one day.
@@ -2826,7 +2944,7 @@ export type DayCountJson = {
  * Use `create(DayCountSchema)` to create a new message.
  */
 export const DayCountSchema: GenMessage<DayCount, {jsonType: DayCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 41);
+  messageDesc(file_canicor_labeling_v1_labeling, 43);
 
 /**
  * Labels of one class.
@@ -2875,7 +2993,7 @@ export type HeartSizeCountJson = {
  * Use `create(HeartSizeCountSchema)` to create a new message.
  */
 export const HeartSizeCountSchema: GenMessage<HeartSizeCount, {jsonType: HeartSizeCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 42);
+  messageDesc(file_canicor_labeling_v1_labeling, 44);
 
 /**
  * Labels of one labeller.
@@ -2938,7 +3056,64 @@ export type LabellerCountJson = {
  * Use `create(LabellerCountSchema)` to create a new message.
  */
 export const LabellerCountSchema: GenMessage<LabellerCount, {jsonType: LabellerCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 43);
+  messageDesc(file_canicor_labeling_v1_labeling, 45);
+
+/**
+ * Which image comes next. All but the first ask the classifier's model in production, of each image; an image that
+ * it has not read yet comes after those that it has.
+ *
+ * @generated from enum canicor.labeling.v1.QueueOrder
+ */
+export enum QueueOrder {
+  /**
+   * The order of import.
+   *
+   * @generated from enum value: QUEUE_ORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The order of import.
+   *
+   * @generated from enum value: QUEUE_ORDER_IMPORT = 1;
+   */
+  IMPORT = 1,
+
+  /**
+   * Where the interval of the model's VHS is widest.
+   *
+   * @generated from enum value: QUEUE_ORDER_UNCERTAIN = 2;
+   */
+  UNCERTAIN = 2,
+
+  /**
+   * Where the model's VHS is nearest to 8.2 or 10.
+   *
+   * @generated from enum value: QUEUE_ORDER_NEAR_THRESHOLDS = 3;
+   */
+  NEAR_THRESHOLDS = 3,
+
+  /**
+   * Hearts of all sizes, by the model's VHS, as evenly as there are any.
+   *
+   * @generated from enum value: QUEUE_ORDER_EVEN_SIZES = 4;
+   */
+  EVEN_SIZES = 4,
+}
+
+/**
+ * Which image comes next. All but the first ask the classifier's model in production, of each image; an image that
+ * it has not read yet comes after those that it has.
+ *
+ * @generated from enum canicor.labeling.v1.QueueOrder
+ */
+export type QueueOrderJson = "QUEUE_ORDER_UNSPECIFIED" | "QUEUE_ORDER_IMPORT" | "QUEUE_ORDER_UNCERTAIN" | "QUEUE_ORDER_NEAR_THRESHOLDS" | "QUEUE_ORDER_EVEN_SIZES";
+
+/**
+ * Describes the enum canicor.labeling.v1.QueueOrder.
+ */
+export const QueueOrderSchema: GenEnum<QueueOrder, QueueOrderJson> = /*@__PURE__*/
+  enumDesc(file_canicor_labeling_v1_labeling, 0);
 
 /**
  * Where an image came from.
@@ -2986,7 +3161,7 @@ export type OriginJson = "ORIGIN_UNSPECIFIED" | "ORIGIN_REAL" | "ORIGIN_GENERATE
  * Describes the enum canicor.labeling.v1.Origin.
  */
 export const OriginSchema: GenEnum<Origin, OriginJson> = /*@__PURE__*/
-  enumDesc(file_canicor_labeling_v1_labeling, 0);
+  enumDesc(file_canicor_labeling_v1_labeling, 1);
 
 /**
  * Why an image can't be labelled.
@@ -3041,7 +3216,7 @@ export type RejectReasonJson = "REJECT_REASON_UNSPECIFIED" | "REJECT_REASON_POOR
  * Describes the enum canicor.labeling.v1.RejectReason.
  */
 export const RejectReasonSchema: GenEnum<RejectReason, RejectReasonJson> = /*@__PURE__*/
-  enumDesc(file_canicor_labeling_v1_labeling, 1);
+  enumDesc(file_canicor_labeling_v1_labeling, 2);
 
 /**
  * Where the review of a label stands.
@@ -3096,7 +3271,7 @@ export type ReviewStateJson = "REVIEW_STATE_UNSPECIFIED" | "REVIEW_STATE_PENDING
  * Describes the enum canicor.labeling.v1.ReviewState.
  */
 export const ReviewStateSchema: GenEnum<ReviewState, ReviewStateJson> = /*@__PURE__*/
-  enumDesc(file_canicor_labeling_v1_labeling, 2);
+  enumDesc(file_canicor_labeling_v1_labeling, 3);
 
 /**
  * The format of an export.
@@ -3144,7 +3319,7 @@ export type ExportFormatJson = "EXPORT_FORMAT_UNSPECIFIED" | "EXPORT_FORMAT_MANI
  * Describes the enum canicor.labeling.v1.ExportFormat.
  */
 export const ExportFormatSchema: GenEnum<ExportFormat, ExportFormatJson> = /*@__PURE__*/
-  enumDesc(file_canicor_labeling_v1_labeling, 3);
+  enumDesc(file_canicor_labeling_v1_labeling, 4);
 
 /**
  * Labelling. Roles: `label` leases and labels, `review` also reviews, `manage` also imports and exports; reading
@@ -3250,6 +3425,17 @@ export const LabelingService: GenService<{
     methodKind: "unary";
     input: typeof ReviewLabelRequestSchema;
     output: typeof ReviewLabelResponseSchema;
+  },
+  /**
+   * Makes a labelled image gold, or an ordinary one again: its points as they stand are taken for right, and labellers
+   * are checked on it without being told. FAILED_PRECONDITION: it is not labelled.
+   *
+   * @generated from rpc canicor.labeling.v1.LabelingService.SetGold
+   */
+  setGold: {
+    methodKind: "unary";
+    input: typeof SetGoldRequestSchema;
+    output: typeof SetGoldResponseSchema;
   },
   /**
    * Lists labels of a project, oldest first. To labellers it shows their own alone, so that nobody copies.
