@@ -119,7 +119,7 @@ def read(url: str) -> bytes:
         Unavailable: The store does not answer.
     """
     folder, _, name = url.rpartition("/")
-    return Store(folder).get(name)
+    return Store(folder).get(unquote(name))
 
 
 def read_checked(url: str, sha256: str) -> bytes:
@@ -154,12 +154,16 @@ def file_url(path: Path) -> str:
 
 def _split(url: str) -> tuple[str, str]:
     """Returns what names the store (`s3://bucket/`) and the path inside it."""
-    parts = urlsplit(url)
+    refusal = InvalidArgument(
+        f"{url!r} can't be opened as a store: give file:///folder, s3://, gs://, az:// or memory:///.",
+        reason="STORE_URL",
+    )
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise refusal from error
     if parts.scheme not in _SCHEMES:
-        raise InvalidArgument(
-            f"{url!r} can't be opened as a store: give file:///folder, s3://, gs://, az:// or memory:///.",
-            reason="STORE_URL",
-        )
+        raise refusal
     return f"{parts.scheme}://{parts.netloc}/", unquote(parts.path).strip("/")
 
 

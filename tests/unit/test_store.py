@@ -28,6 +28,12 @@ def test_urls_lead_back(objects: Store) -> None:
     assert store.read(objects.url("images/1.png")) == b"pixels"
 
 
+def test_files_of_any_name_are_read_by_their_urls(tmp_path: Path) -> None:
+    for name in ("chest 1.png", "Hündin.png", "a#b?.png", "50%25.png", "[1].png"):
+        (tmp_path / name).write_text(name)
+        assert store.read(file_url(tmp_path / name)) == name.encode()
+
+
 def test_lists(objects: Store) -> None:
     for key in ("m/1/x", "m/2/x", "m/10/y", "n/x", "top"):
         objects.put(key, b"")
@@ -67,7 +73,7 @@ def test_does_not_leave_its_folder(objects: Store, key: str) -> None:
         objects.put(key, b"")
 
 
-@pytest.mark.parametrize("url", ["", "/a/path", "ftp://host/a", "nonsense"])
+@pytest.mark.parametrize("url", ["", "/a/path", "ftp://host/a", "nonsense", "http://["])
 def test_not_a_store(url: str) -> None:
     with pytest.raises(InvalidArgument):
         Store(url)
