@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from canicor.errors import InvalidArgument
-from canicor.vhs import KEY_POINT_NAMES, HeartSize, KeyPoints
+from canicor.vhs import KEY_POINT_NAMES, HeartSize, KeyPoints, heart_size, measure
 
 _POINT_COLUMNS = [f"{name.lower()}_{axis}" for name in KEY_POINT_NAMES for axis in "xy"]
 
@@ -38,6 +38,9 @@ SCHEMA = pa.schema(
         ("review_state", pa.string()),
     ]
 )
+
+VHS_ROUNDING = 0.05 + 1e-6
+"""A VHS that is written down is rounded to a tenth."""
 
 _PLAIN_COLUMNS = [name for name in SCHEMA.names if name not in _POINT_COLUMNS]
 _DIGEST_KEY = b"canicor.digest"
@@ -123,6 +126,30 @@ def records(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Returns rows as a manifest holds them: by the columns of `SCHEMA`, a column for each coordinate."""
     held: list[dict[str, Any]] = _table(rows).to_pylist()
     return held
+
+
+def label_problems(row: Row, received: tuple[int, int]) -> list[str]:
+    """Returns what speaks against a label.
+
+    Args:
+        row: With its label.
+        received: Height and width of its image in pixels.
+    """
+    if row.key_points is None or row.vhs is None:
+        return []
+    height, width = received
+    if outside := row.key_points.outside(width, height):
+        return [f"{', '.join(outside)} outside the image of {width} x {height} pixels"]
+    try:
+        measured = measure(row.key_points, (row.pixel_aspect, 1.0)).vhs
+    except InvalidArgument as error:
+        return [error.message]
+    problems = []
+    if abs(measured - row.vhs) > VHS_ROUNDING:
+        problems.append(f"the label's VHS is {row.vhs:.2f}, that of its points {measured:.2f}")
+    if heart_size(row.vhs) != row.heart_size:
+        problems.append(f"labelled {row.heart_size}, but VHS {row.vhs:.2f} is {heart_size(row.vhs)}")
+    return problems
 
 
 def _table(rows: Iterable[Row]) -> pa.Table:

@@ -9,36 +9,8 @@ from numpy.typing import NDArray
 from canicor.errors import InvalidArgument
 from canicor.fingerprint import SAME_PICTURE, differing, fingerprint
 from canicor.manifest import Row
-from canicor.vhs import heart_size, measure
-
-VHS_ROUNDING = 0.05 + 1e-6
-"""A VHS that is written down is rounded to a tenth."""
 
 _SHOWN = 20
-
-
-def label_problems(row: Row, received: tuple[int, int]) -> list[str]:
-    """Returns what speaks against a label.
-
-    Args:
-        row: With its label.
-        received: Height and width of its image in pixels.
-    """
-    if row.key_points is None or row.vhs is None:
-        return []
-    height, width = received
-    if outside := row.key_points.outside(width, height):
-        return [f"{', '.join(outside)} outside the image of {width} x {height} pixels"]
-    try:
-        measured = measure(row.key_points, (row.pixel_aspect, 1.0)).vhs
-    except InvalidArgument as error:
-        return [error.message]
-    problems = []
-    if abs(measured - row.vhs) > VHS_ROUNDING:
-        problems.append(f"the label's VHS is {row.vhs:.2f}, that of its points {measured:.2f}")
-    if heart_size(row.vhs) != row.heart_size:
-        problems.append(f"labelled {row.heart_size}, but VHS {row.vhs:.2f} is {heart_size(row.vhs)}")
-    return problems
 
 
 def shared_pictures(rows: Sequence[Row], pictures: Iterable[NDArray[np.uint8]]) -> list[str]:

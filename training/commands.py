@@ -224,12 +224,12 @@ def import_(
         bool, typer.Option("--leave-out-bad", help="Write the manifest without what is wrong.")
     ] = False,
 ) -> None:
-    """Make a manifest of labelled images as DogHeart, CCK, CSV or COCO have them.
+    """Make a manifest of labelled images as DogHeart, CCK, CSV, COCO, Label Studio or YOLO have them.
 
     Images stay where they are; those without a label are left out.
     """
+    from canicor import layouts
     from canicor.manifest import write
-    from training import layouts
     from training.checks import refuse
 
     with bars() as progress:
@@ -242,7 +242,8 @@ def import_(
     refuse([] if found.rows else [f"{source}: no image has a label"])
     manifest.write_bytes(write(found.rows))
     counts = Counter((row.split, row.heart_size) for row in found.rows)
-    table = Table("split", *HeartSize, title=f"{len(found.rows)} images, {found.unlabelled} more without a label")
+    title = f"{len(found.rows)} images, {len(found.unlabelled)} more without a label"
+    table = Table("split", *HeartSize, title=title)
     for split in dict.fromkeys(split for split, _ in counts):
         table.add_row(split or "none yet", *(str(counts[split, size]) for size in HeartSize))
     Console().print(table)

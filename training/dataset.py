@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from canicor import store
 from canicor.bundle import InputSpec
 from canicor.errors import CanicorError, InvalidArgument, Unavailable
-from canicor.manifest import Row
+from canicor.manifest import Row, label_problems
 from canicor.model_input import Placement, Prepared, read
 from canicor.monitoring import input_features
 from canicor.vhs import HEART_SIZES, KEY_POINT_NAMES, KeyPoints, measure
-from training.checks import label_problems, refuse, shared_pictures
+from training.checks import refuse, shared_pictures
 
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 """The share of each split, as in the study."""
