@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from canicor import classify, demo
 from canicor.errors import CanicorError
+from canicor.labels_command import app as labels_app
 from canicor.phantom.command import app as phantom_app
 from canicor.pipeline_command import app as pipelines_app
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(labels_app, name="labels")
 app.add_typer(phantom_app, name="phantom")
 app.add_typer(pipelines_app, name="pipelines")
 

@@ -92,6 +92,8 @@ def images(batch: Sequence[pb.ImportImage]) -> Sequence[pb.ImportImage]:
     for index, image in enumerate(batch):
         _known(image.origin, pb.Origin, f"images[{index}].origin", unspecified=True)
         _subject(image.subject_id, f"images[{index}].subject_id")
+        if image.HasField("label"):
+            _labeller(image.label.labeller, f"images[{index}].label.labeller")
     return batch
 
 
@@ -193,6 +195,12 @@ def _subject(text: str, field: str) -> str:
         raise InvalidArgument(
             f"A subject_id must have at most {LONGEST_ID} characters.", reason="SUBJECT_ID", field=field
         )
+    return _storable(text, field)
+
+
+def _labeller(text: str, field: str) -> str:
+    if not 1 <= len(text) <= LONGEST_ID:
+        raise InvalidArgument(f"{field} must have 1 to {LONGEST_ID} characters.", reason="LABELLER", field=field)
     return _storable(text, field)
 
 

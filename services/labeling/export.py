@@ -1,18 +1,14 @@
 """A project's labels as a dataset file. The same labels give the same bytes."""
 
-import csv
-import io
-import json
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from canicor import manifest
+from canicor import layouts, manifest
 from canicor.errors import FailedPrecondition
 from canicor.labeling.v1 import labeling_pb2 as pb
-from canicor.vhs import KEY_POINT_NAMES
+from canicor.layouts import FileLayout, Sample
 from services.labeling.consensus import Consensus, consensus
 from services.labeling.labels import standing
 from services.labeling.tables import LABELLED, Image
@@ -24,23 +20,12 @@ _ORIGINS = {
 }
 _UNREVIEWED = "pending"
 
-# https://cocodataset.org/#format-data: v = 2 is a point that is labelled and visible, skeletons count from 1.
-_VISIBLE = 2
-_SKELETON = [[1, 2], [3, 4], [5, 6]]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A labelled image of a dataset.
-
-    Attributes:
-        row: Its row of the manifest, not yet split.
-        width, height: Of the image in pixels.
-    """
-
-    row: manifest.Row
-    width: int
-    height: int
+_LAYOUTS = {
+    pb.EXPORT_FORMAT_MANIFEST: FileLayout.MANIFEST,
+    pb.EXPORT_FORMAT_COCO: FileLayout.COCO,
+    pb.EXPORT_FORMAT_CSV: FileLayout.CSV,
+    pb.EXPORT_FORMAT_LABEL_STUDIO: FileLayout.LABEL_STUDIO,
+}
 
 
 async def dataset(session: AsyncSession, project: str, *, reviewed_only: bool) -> list[Sample]:
@@ -71,11 +56,7 @@ async def dataset(session: AsyncSession, project: str, *, reviewed_only: bool) -
 
 def encode(samples: list[Sample], export_format: pb.ExportFormat.ValueType) -> bytes:
     """Returns a dataset as a file."""
-    if export_format == pb.EXPORT_FORMAT_COCO:
-        return _coco(samples)
-    if export_format == pb.EXPORT_FORMAT_CSV:
-        return _csv(samples)
-    return manifest.write(sample.row for sample in samples)
+    return layouts.encode(samples, _LAYOUTS[export_format])
 
 
 def digest(samples: list[Sample]) -> str:
@@ -101,60 +82,3 @@ def _sample(image: Image, said: Consensus) -> Sample:
         review_state=said.review_state,
     )
     return Sample(row, image.width, image.height)
-
-
-def _csv(samples: list[Sample]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, manifest.SCHEMA.names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(manifest.records(sample.row for sample in samples))
-    return text.getvalue().encode()
-
-
-def _coco(samples: list[Sample]) -> bytes:
-    heart = {
-        "id": 1,
-        "name": "heart",
-        "supercategory": "thorax",
-        "keypoints": KEY_POINT_NAMES,
-        "skeleton": _SKELETON,
-    }
-    document = {
-        "images": [_coco_image(number, sample) for number, sample in enumerate(samples, 1)],
-        "annotations": [_coco_annotation(number, sample.row) for number, sample in enumerate(samples, 1)],
-        "categories": [heart],
-    }
-    return json.dumps(document, indent=1).encode()
-
-
-def _coco_image(number: int, sample: Sample) -> dict[str, object]:
-    row = sample.row
-    return {
-        "id": number,
-        "file_name": row.image_url,
-        "width": sample.width,
-        "height": sample.height,
-        "sha256": row.image_sha256,
-        "subject_id": row.subject_id,
-        "pixel_aspect": row.pixel_aspect,
-    }
-
-
-def _coco_annotation(number: int, row: manifest.Row) -> dict[str, object]:
-    assert row.key_points is not None  # noqa: S101 - `dataset` leaves out what has none
-    xy = row.key_points.xy
-    (left, top), (width, height) = xy.min(axis=0).tolist(), (xy.max(axis=0) - xy.min(axis=0)).tolist()
-    return {
-        "id": number,
-        "image_id": number,
-        "category_id": 1,
-        "keypoints": [value for x, y in xy.tolist() for value in (x, y, _VISIBLE)],
-        "num_keypoints": len(xy),
-        "bbox": [left, top, width, height],
-        "area": width * height,
-        "iscrowd": 0,
-        "vhs": row.vhs,
-        "heart_size": row.heart_size,
-        "labeller": row.labeller,
-        "review_state": row.review_state,
-    }

@@ -17,6 +17,7 @@ from services.labeling.tables import LABELLED, Image, Task
 
 # A decoded radiograph may take 256 MB (64 million pixels of float32), so only so many at once.
 _DECODED_AT_ONCE = 4
+_WRITTEN_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,23 @@ class Added:
         return len(self.images) - self.new
 
 
-async def stored(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
-    """Reads images and writes their bytes to the store; their rows are still to be added.
+async def decoded(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
+    """Reads images that are to be imported; their bytes are still to be kept and their rows to be added.
 
     Raises:
-        InvalidArgument: An image can't be read; none is written, and the error names the first such.
+        InvalidArgument: An image can't be read; the error names the first such.
         ResourceExhausted: As above, for one of too many pixels.
+    """
+    return await asyncio.to_thread(_decoded, objects, project, images)
+
+
+async def keep(objects: store.Store, images: Sequence[pb.ImportImage]) -> None:
+    """Writes images to the store.
+
+    Raises:
         Unavailable: The store can't be written.
     """
-    return await asyncio.to_thread(_stored, objects, project, images)
+    await asyncio.to_thread(_keep, objects, images)
 
 
 async def add(session: AsyncSession, project: str, images: Sequence[Image]) -> Added:
@@ -123,11 +132,16 @@ def message(image: Image) -> pb.Image:
     )
 
 
-def _stored(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
+def _keep(objects: store.Store, images: Sequence[pb.ImportImage]) -> None:
+    contents = [image.content for image in images]
+    with ThreadPoolExecutor(_WRITTEN_AT_ONCE) as threads:
+        list(threads.map(objects.put, map(_key, map(_digest, contents)), contents))
+
+
+def _decoded(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
     with ThreadPoolExecutor(_DECODED_AT_ONCE) as threads:
         sizes = list(threads.map(_size, range(len(images)), images))
-        digests = [hashlib.sha256(image.content).hexdigest() for image in images]
-        list(threads.map(objects.put, map(_key, digests), [image.content for image in images]))
+    digests = [_digest(image.content) for image in images]
     return [
         Image(
             project=project,
@@ -153,6 +167,10 @@ def _size(index: int, image: pb.ImportImage) -> tuple[int, int, float]:
         raise
     row, column = picture.pixel_aspect
     return picture.width, picture.height, row / column
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _key(digest: str) -> str:

@@ -1,6 +1,8 @@
 """Labels and what reviewers make of them."""
 
 import hashlib
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +27,21 @@ class Outcome:
 
     label: Label
     new: bool
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A label that was placed elsewhere.
+
+    Attributes:
+        labeller: Who placed it.
+        key_points: Inside the image.
+        measured: What follows from them.
+    """
+
+    labeller: str
+    key_points: KeyPoints
+    measured: Measurement
 
 
 def standing(project: str) -> Select[Image, Label, Review]:
@@ -96,6 +113,55 @@ async def reject(session: AsyncSession, request: pb.RejectImageRequest, labeller
         check=task.kind == TO_CHECK,
     )
     return await _placed(session, label, image)
+
+
+def imported(images: Sequence[Image], asked: Sequence[pb.ImportImage]) -> list[Imported | None]:
+    """Returns the labels that images are imported with; None for one without.
+
+    Args:
+        images: As they were decoded.
+        asked: The same, as the request has them.
+
+    Raises:
+        InvalidArgument: Points are missing, not finite, coincide, or lie outside the image.
+    """
+    return [_imported(index, *one) for index, one in enumerate(zip(images, asked, strict=True))]
+
+
+async def add_imported(
+    session: AsyncSession, images: Sequence[Image], found: Sequence[Imported | None], now: datetime
+) -> int:
+    """Adds labels that images came with, and returns how many are new: nobody labels an image twice.
+
+    Args:
+        session: A transaction.
+        images: As the project holds them.
+        found: The label of each, or None.
+        now: The time.
+    """
+    added = 0
+    # All calls lock images in one order, or each could wait for the other.
+    pairs = [(image, one) for image, one in zip(images, found, strict=True) if one is not None]
+    for image, one in sorted(pairs, key=lambda pair: pair[0].position):
+        await session.refresh(image, with_for_update=True)
+        his = select(Label.id).where(Label.image_id == image.id, Label.labeller == one.labeller)
+        if await session.scalar(his.limit(1)) is not None:
+            continue
+        await tasks.finish_elsewhere(session, image, one.labeller, now)
+        label = Label(
+            image_id=image.id,
+            labeller=one.labeller,
+            # Nobody who labels here comes upon it.
+            request_id=uuid.uuid4().hex,
+            request_digest="",
+            key_points=one.key_points.xy.tolist(),
+            vhs=one.measured.vhs,
+            heart_size=heart_size_message(one.measured.heart_size),
+            create_time=now,
+        )
+        await _placed(session, label, image)
+        added += 1
+    return added
 
 
 async def review(
@@ -212,6 +278,18 @@ async def _placed(session: AsyncSession, label: Label, image: Image) -> Outcome:
     await session.flush()
     await consensus.settle(session, image)
     return Outcome(label, new=True)
+
+
+def _imported(index: int, image: Image, asked: pb.ImportImage) -> Imported | None:
+    if not asked.HasField("label"):
+        return None
+    field = f"images[{index}].label.key_points"
+    try:
+        points = checks.key_points(asked.label.key_points, field)
+        return Imported(asked.label.labeller, points, _measured(points, image, field))
+    except InvalidArgument as error:
+        error.message = f"images[{index}]: {error.message}"
+        raise
 
 
 def _correct(verdict: Review, label: Label, image: Image, correction: measurement.KeyPoints) -> None:

@@ -142,12 +142,23 @@ class LabelingService(LabelingServiceServicer):
         return pb.ListProjectsResponse(projects=map(projects.message, found), caller=asking)
 
     async def ImportImages(self, request: pb.ImportImagesRequest, context: Context) -> pb.ImportImagesResponse:
-        """Adds images as tasks of a project."""
+        """Adds images as tasks of a project, with the labels that they come with."""
         project = checks.project(request.project)
-        rows = await images.stored(self._objects, project, checks.images(request.images))
-        added = await self._committed(lambda session: images.add(session, project, rows))
+        asked = checks.images(request.images)
+        rows = await images.decoded(self._objects, project, asked)
+        placed = labels.imported(rows, asked)
+        await images.keep(self._objects, asked)
+
+        async def imported(session: AsyncSession) -> tuple[images.Added, int]:
+            added = await images.add(session, project, rows)
+            return added, await labels.add_imported(session, added.images, placed, _now())
+
+        added, label_count = await self._committed(imported)
         return pb.ImportImagesResponse(
-            added_count=added.new, known_count=added.known, image_ids=[image.id for image in added.images]
+            added_count=added.new,
+            known_count=added.known,
+            image_ids=[image.id for image in added.images],
+            added_label_count=label_count,
         )
 
     async def ImportBatch(self, request: pb.ImportBatchRequest, context: Context) -> pb.ImportBatchResponse:

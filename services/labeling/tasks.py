@@ -85,6 +85,33 @@ async def finish(session: AsyncSession, lease_id: str, labeller: str, now: datet
     return task, image
 
 
+async def finish_elsewhere(session: AsyncSession, image: Image, labeller: str, now: datetime) -> None:
+    """Counts a label that was placed elsewhere as one that is wanted here; its labeller is done with the image.
+
+    It takes a task that nobody is at. Where there is none it is one label more: nobody loses what he is at.
+
+    Args:
+        session: A transaction that holds the image locked.
+        image: The image, which the labeller has not labelled.
+        labeller: Who placed the label.
+        now: The time.
+    """
+    his = (Task.image_id == image.id, Task.leased_by == labeller)
+    await session.execute(update(Task).where(*his).values(lease_id=None, leased_by=None, lease_expires=None))
+    wanted = await session.scalar(
+        select(Task)
+        .where(Task.image_id == image.id, Task.kind == TO_LABEL, Task.done.is_(False), _free(now))
+        .order_by(Task.position)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    task = wanted or Task(project=image.project, image_id=image.id)
+    task.lease_id = task.leased_by = task.lease_expires = None
+    task.done, task.labeller = True, labeller
+    session.add(task)
+    await session.flush()
+
+
 def message(
     task: Task,
     image: Image,
@@ -160,13 +187,17 @@ async def _take(session: AsyncSession, taking: _Taking, kind: int) -> Task:
     return task
 
 
+def _free(now: datetime) -> ColumnElement[bool]:
+    return or_(Task.lease_expires.is_(None), Task.lease_expires <= now)
+
+
 def _first_free(taking: _Taking, kind: int) -> ScalarSelect[int]:
     # Part of the statement that takes it, so that no two callers see the same task free; PostgreSQL passes over
     # rows that another call is taking.
     return (
         select(Task.position)
         .where(Task.project == taking.project, Task.kind == kind, Task.done.is_(False))
-        .where(or_(Task.lease_expires.is_(None), Task.lease_expires <= taking.now))
+        .where(_free(taking.now))
         .where(~_seen(Task.image_id, taking.labeller))
         .order_by(Task.rank, Task.position)
         .limit(1)

@@ -162,6 +162,8 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """COCO key points, JSON."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 3
     """CSV with a header."""
+    EXPORT_FORMAT_LABEL_STUDIO: _ExportFormat.ValueType  # 4
+    """Label Studio's JSON, key points in percent of the image."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """The format of an export."""
@@ -174,6 +176,8 @@ EXPORT_FORMAT_COCO: ExportFormat.ValueType  # 2
 """COCO key points, JSON."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 3
 """CSV with a header."""
+EXPORT_FORMAT_LABEL_STUDIO: ExportFormat.ValueType  # 4
+"""Label Studio's JSON, key points in percent of the image."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
@@ -406,26 +410,62 @@ class ImportImage(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     SUBJECT_ID_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
     """The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB."""
     subject_id: _builtins.str
     """The dog, at most 128 characters. Splits never divide one. Empty: the image's own digest."""
     origin: Global___Origin.ValueType
     """Where it came from. Unspecified: real."""
+    @_builtins.property
+    def label(self) -> Global___ImportedLabel:
+        """A label that was placed elsewhere, if it comes with one. It counts as one of those that the image wants."""
+
     def __init__(
         self,
         *,
         content: _builtins.bytes = ...,
         subject_id: _builtins.str = ...,
         origin: Global___Origin.ValueType = ...,
+        label: Global___ImportedLabel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "origin", b"origin", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "label", b"label", "origin", b"origin", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportImage: _TypeAlias = ImportImage  # noqa: Y015
+
+@_typing.final
+class ImportedLabel(_message.Message):
+    """A label that was placed elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_POINTS_FIELD_NUMBER: _builtins.int
+    LABELLER_FIELD_NUMBER: _builtins.int
+    labeller: _builtins.str
+    """Who placed them, 1 to 128 characters. Whoever calls himself so here is not handed the image again; where he has
+    labelled it already, this label is left out.
+    """
+    @_builtins.property
+    def key_points(self) -> _measurement_pb2.KeyPoints:
+        """The points, inside the image. All six are needed."""
+
+    def __init__(
+        self,
+        *,
+        key_points: _measurement_pb2.KeyPoints | None = ...,
+        labeller: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_points", b"key_points"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_points", b"key_points", "labeller", b"labeller"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedLabel: _TypeAlias = ImportedLabel  # noqa: Y015
 
 @_typing.final
 class ImportImagesRequest(_message.Message):
@@ -464,10 +504,13 @@ class ImportImagesResponse(_message.Message):
     ADDED_COUNT_FIELD_NUMBER: _builtins.int
     KNOWN_COUNT_FIELD_NUMBER: _builtins.int
     IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    ADDED_LABEL_COUNT_FIELD_NUMBER: _builtins.int
     added_count: _builtins.int
     """Images that are new to the project."""
     known_count: _builtins.int
     """Images that the project had already."""
+    added_label_count: _builtins.int
+    """Labels that are new to the project."""
     @_builtins.property
     def image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The id of each image, in the order of the request."""
@@ -478,10 +521,11 @@ class ImportImagesResponse(_message.Message):
         added_count: _builtins.int = ...,
         known_count: _builtins.int = ...,
         image_ids: _abc.Iterable[_builtins.str] | None = ...,
+        added_label_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_count", b"added_count", "image_ids", b"image_ids", "known_count", b"known_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_count", b"added_count", "added_label_count", b"added_label_count", "image_ids", b"image_ids", "known_count", b"known_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -813,7 +857,7 @@ class Label(_message.Message):
     image_id: _builtins.str
     """The image."""
     labeller: _builtins.str
-    """Who placed it: the token's name."""
+    """Who placed it: the token's name, or that of the import."""
     vhs: _builtins.float
     """VHS that follows, in vertebrae; 0 for a reject."""
     heart_size: _measurement_pb2.HeartSize.ValueType

@@ -145,8 +145,9 @@ class LabelingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportImages(self, request, context):
-        """Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
-        the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
+        """Adds images as tasks of a project, with labels that they come with. An image that the project has already (by
+        SHA-256) is not added twice, nor a second label of one labeller to an image, so the call may be repeated.
+        INVALID_ARGUMENT names the first image that can't be read, or whose label can't be; then nothing is added.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

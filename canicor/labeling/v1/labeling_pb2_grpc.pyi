@@ -42,8 +42,9 @@ class LabelingServiceStub:
     ListProjects: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ListProjectsRequest, _labeling_pb2.ListProjectsResponse]
     """Lists all projects by name."""
     ImportImages: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ImportImagesRequest, _labeling_pb2.ImportImagesResponse]
-    """Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
-    the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
+    """Adds images as tasks of a project, with labels that they come with. An image that the project has already (by
+    SHA-256) is not added twice, nor a second label of one labeller to an image, so the call may be repeated.
+    INVALID_ARGUMENT names the first image that can't be read, or whose label can't be; then nothing is added.
     """
     ImportBatch: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.ImportBatchRequest, _labeling_pb2.ImportBatchResponse]
     """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
@@ -101,8 +102,9 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     ListProjects: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ListProjectsRequest, _labeling_pb2.ListProjectsResponse]  # type: ignore[assignment]
     """Lists all projects by name."""
     ImportImages: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ImportImagesRequest, _labeling_pb2.ImportImagesResponse]  # type: ignore[assignment]
-    """Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
-    the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
+    """Adds images as tasks of a project, with labels that they come with. An image that the project has already (by
+    SHA-256) is not added twice, nor a second label of one labeller to an image, so the call may be repeated.
+    INVALID_ARGUMENT names the first image that can't be read, or whose label can't be; then nothing is added.
     """
     ImportBatch: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ImportBatchRequest, _labeling_pb2.ImportBatchResponse]  # type: ignore[assignment]
     """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
@@ -181,8 +183,9 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _labeling_pb2.ImportImagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_labeling_pb2.ImportImagesResponse, _abc.Awaitable[_labeling_pb2.ImportImagesResponse]]:
-        """Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
-        the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
+        """Adds images as tasks of a project, with labels that they come with. An image that the project has already (by
+        SHA-256) is not added twice, nor a second label of one labeller to an image, so the call may be repeated.
+        INVALID_ARGUMENT names the first image that can't be read, or whose label can't be; then nothing is added.
         """
 
     @_abc_1.abstractmethod

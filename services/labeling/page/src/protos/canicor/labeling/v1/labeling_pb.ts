@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file canicor/labeling/v1/labeling.proto.
  */
 export const file_canicor_labeling_v1_labeling: GenFile = /*@__PURE__*/
-  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSJfCgtJbXBvcnRJbWFnZRIPCgdjb250ZW50GAEgASgMEhIKCnN1YmplY3RfaWQYAiABKAkSKwoGb3JpZ2luGAMgASgOMhsuY2FuaWNvci5sYWJlbGluZy52MS5PcmlnaW4iWAoTSW1wb3J0SW1hZ2VzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjAKBmltYWdlcxgCIAMoCzIgLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2UiUwoUSW1wb3J0SW1hZ2VzUmVzcG9uc2USEwoLYWRkZWRfY291bnQYASABKAMSEwoLa25vd25fY291bnQYAiABKAMSEQoJaW1hZ2VfaWRzGAMgAygJIk4KEkltcG9ydEJhdGNoUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhAKCGJhdGNoX2lkGAIgASgJEhUKDXdpdGhfZG91YnRmdWwYAyABKAgiPwoTSW1wb3J0QmF0Y2hSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAyLyAQoFSW1hZ2USCgoCaWQYASABKAkSDwoHcHJvamVjdBgCIAEoCRILCgN1cmwYAyABKAkSDgoGc2hhMjU2GAQgASgJEg0KBXdpZHRoGAUgASgFEg4KBmhlaWdodBgGIAEoBRIUCgxwaXhlbF9hc3BlY3QYByABKAESKwoGb3JpZ2luGAggASgOMhsuY2FuaWNvci5sYWJlbGluZy52MS5PcmlnaW4SEgoKc3ViamVjdF9pZBgJIAEoCRIQCghiYXRjaF9pZBgKIAEoCRITCgtiYXRjaF9pbmRleBgLIAEoAxISCgpiYXRjaF9zZWVkGAwgASgEInwKEExlYXNlVGFza1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIrCghkdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgphZGp1ZGljYXRlGAMgASgIEhYKDmhlbGRfbGVhc2VfaWRzGAQgAygJIjwKEUxlYXNlVGFza1Jlc3BvbnNlEicKBHRhc2sYASABKAsyGS5jYW5pY29yLmxhYmVsaW5nLnYxLlRhc2si1wEKBFRhc2sSEAoIbGVhc2VfaWQYASABKAkSKQoFaW1hZ2UYAiABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkltYWdlEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgpzdWdnZXN0aW9uGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSKgoGbGFiZWxzGAUgAygLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCLLAQoSU3VibWl0TGFiZWxSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbGVhc2VfaWQYAiABKAkSNQoKa2V5X3BvaW50cxgDIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEi0KCnRpbWVfc3BlbnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQc3VnZ2VzdGlvbl9zaG93bhgFIAEoCBIPCgdjb21tZW50GAYgASgJIkAKE1N1Ym1pdExhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIu0DCgVMYWJlbBIKCgJpZBgBIAEoCRIQCghpbWFnZV9pZBgCIAEoCRIQCghsYWJlbGxlchgDIAEoCRI1CgprZXlfcG9pbnRzGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSCwoDdmhzGAUgASgBEjUKCmhlYXJ0X3NpemUYBiABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRI4Cg1yZWplY3RfcmVhc29uGAcgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RSZWFzb24SNgoMcmV2aWV3X3N0YXRlGAggASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRIQCghyZXZpZXdlchgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoKdGltZV9zcGVudBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdjb21tZW50GAwgASgJEhgKEHN1Z2dlc3Rpb25fc2hvd24YDSABKAgSFAoMYWRqdWRpY2F0aW9uGA4gASgIEhQKDHN1Z2dlc3RlZF9ieRgPIAEoCSJ+ChJSZWplY3RJbWFnZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRIxCgZyZWFzb24YAyABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhIPCgdjb21tZW50GAQgASgJIkAKE1JlamVjdEltYWdlUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIrIBChJSZXZpZXdMYWJlbFJlcXVlc3QSEAoIbGFiZWxfaWQYASABKAkSMQoIYXBwcm92YWwYAiABKAsyHS5jYW5pY29yLmxhYmVsaW5nLnYxLkFwcHJvdmFsSAASNwoKY29ycmVjdGlvbhgDIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzSAASEwoJc2VuZF9iYWNrGAQgASgJSABCCQoHdmVyZGljdCIKCghBcHByb3ZhbCJAChNSZXZpZXdMYWJlbFJlc3BvbnNlEikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCIwCg5TZXRHb2xkUmVxdWVzdBIQCghpbWFnZV9pZBgBIAEoCRIMCgRnb2xkGAIgASgIIhEKD1NldEdvbGRSZXNwb25zZSKDAQoRTGlzdExhYmVsc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRI2CgxyZXZpZXdfc3RhdGUYAiABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIlkKEkxpc3RMYWJlbHNSZXNwb25zZRIqCgZsYWJlbHMYASADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjCg9HZXRJbWFnZVJlcXVlc3QSEAoIaW1hZ2VfaWQYASABKAkiTgoQR2V0SW1hZ2VSZXNwb25zZRIpCgVpbWFnZRgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USDwoHY29udGVudBgCIAEoDCJxChRFeHBvcnREYXRhc2V0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhUKDXJldmlld2VkX29ubHkYAiABKAgSMQoGZm9ybWF0GAMgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnRGb3JtYXQiSQoVRXhwb3J0RGF0YXNldFJlc3BvbnNlEg0KBWNodW5rGAEgASgMEg4KBmRpZ2VzdBgCIAEoCRIRCglyb3dfY291bnQYAyABKAMiJgoTR2V0QWdyZWVtZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIrABChRHZXRBZ3JlZW1lbnRSZXNwb25zZRIxCgVwYWlycxgBIAMoCzIiLmNhbmljb3IubGFiZWxpbmcudjEuUGFpckFncmVlbWVudBIzCgZpbWFnZXMYAiADKAsyIy5jYW5pY29yLmxhYmVsaW5nLnYxLkltYWdlQWdyZWVtZW50EjAKBGdvbGQYAyADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJBZ3JlZW1lbnQixwIKDVBhaXJBZ3JlZW1lbnQSDQoFZmlyc3QYASABKAkSDgoGc2Vjb25kGAIgASgJEhMKC2ltYWdlX2NvdW50GAMgASgDEhQKDHJlamVjdF9jb3VudBgEIAEoAxIzCgN2aHMYBSABKAsyJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpbWl0c09mQWdyZWVtZW50EiMKFmludHJhY2xhc3NfY29ycmVsYXRpb24YBiABKAFIAIgBARISCgVrYXBwYRgHIAEoAUgBiAEBEhsKE2tleV9wb2ludF9kaXN0YW5jZXMYCCADKAESPAoMbWVhc3VyZW1lbnRzGAkgAygLMiYuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyZWRNZWFzdXJlbWVudEIZChdfaW50cmFjbGFzc19jb3JyZWxhdGlvbkIICgZfa2FwcGEiMgoRUGFpcmVkTWVhc3VyZW1lbnQSDQoFZmlyc3QYASABKAESDgoGc2Vjb25kGAIgASgBIj8KEUxpbWl0c09mQWdyZWVtZW50EgwKBGJpYXMYASABKAESDQoFbG93ZXIYAiABKAESDQoFdXBwZXIYAyABKAEiVgoOSW1hZ2VBZ3JlZW1lbnQSEAoIaW1hZ2VfaWQYASABKAkSFgoOdmhzX2RpZmZlcmVuY2UYAiABKAESGgoSa2V5X3BvaW50X2Rpc3RhbmNlGAMgASgBIlAKEkdldFByb2dyZXNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEikKBXNpbmNlGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJzChNHZXRQcm9ncmVzc1Jlc3BvbnNlEhIKCmRvbmVfY291bnQYASABKAMSNAoRbWVkaWFuX3RpbWVfc3BlbnQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKb3Blbl9jb3VudBgDIAEoAyInChRHZXRTdGF0aXN0aWNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIqQDChVHZXRTdGF0aXN0aWNzUmVzcG9uc2USEwoLaW1hZ2VfY291bnQYASABKAMSFgoObGFiZWxsZWRfY291bnQYAiABKAMSFgoOcmVqZWN0ZWRfY291bnQYAyABKAMSFAoMbGVhc2VkX2NvdW50GAQgASgDEhIKCm9wZW5fY291bnQYBSABKAMSFgoOcmV2aWV3ZWRfY291bnQYBiABKAMSOAoLaGVhcnRfc2l6ZXMYByADKAsyIy5jYW5pY29yLmxhYmVsaW5nLnYxLkhlYXJ0U2l6ZUNvdW50EjUKCWxhYmVsbGVycxgIIAMoCzIiLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWxsZXJDb3VudBIWCg5kaXNwdXRlZF9jb3VudBgJIAEoAxIrCgRkYXlzGAogAygLMh0uY2FuaWNvci5sYWJlbGluZy52MS5EYXlDb3VudBIVCg12aHNfaGlzdG9ncmFtGAsgAygDEhsKE3Zoc19oaXN0b2dyYW1fc3RhcnQYDCABKAESGgoSdmhzX2hpc3RvZ3JhbV9zdGVwGA0gASgBIicKCERheUNvdW50EgwKBGRhdGUYASABKAkSDQoFY291bnQYAiABKAMiVgoOSGVhcnRTaXplQ291bnQSNQoKaGVhcnRfc2l6ZRgBIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEg0KBWNvdW50GAIgASgDImYKDUxhYmVsbGVyQ291bnQSEAoIbGFiZWxsZXIYASABKAkSDQoFY291bnQYAiABKAMSNAoRbWVkaWFuX3RpbWVfc3BlbnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24qmQEKClF1ZXVlT3JkZXISGwoXUVVFVUVfT1JERVJfVU5TUEVDSUZJRUQQABIWChJRVUVVRV9PUkRFUl9JTVBPUlQQARIZChVRVUVVRV9PUkRFUl9VTkNFUlRBSU4QAhIfChtRVUVVRV9PUkRFUl9ORUFSX1RIUkVTSE9MRFMQAxIaChZRVUVVRV9PUkRFUl9FVkVOX1NJWkVTEAQqWwoGT3JpZ2luEhYKEk9SSUdJTl9VTlNQRUNJRklFRBAAEg8KC09SSUdJTl9SRUFMEAESFAoQT1JJR0lOX0dFTkVSQVRFRBACEhIKDk9SSUdJTl9QSEFOVE9NEAMqoAEKDFJlamVjdFJlYXNvbhIdChlSRUpFQ1RfUkVBU09OX1VOU1BFQ0lGSUVEEAASHAoYUkVKRUNUX1JFQVNPTl9QT09SX0lNQUdFEAESHQoZUkVKRUNUX1JFQVNPTl9OT1RfTEFURVJBTBACEhsKF1JFSkVDVF9SRUFTT05fTk9UX0FfRE9HEAMSFwoTUkVKRUNUX1JFQVNPTl9PVEhFUhAEKpgBCgtSZXZpZXdTdGF0ZRIcChhSRVZJRVdfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRSRVZJRVdfU1RBVEVfUEVORElORxABEhkKFVJFVklFV19TVEFURV9BUFBST1ZFRBACEhoKFlJFVklFV19TVEFURV9DT1JSRUNURUQQAxIaChZSRVZJRVdfU1RBVEVfU0VOVF9CQUNLEAQqeAoMRXhwb3J0Rm9ybWF0Eh0KGUVYUE9SVF9GT1JNQVRfVU5TUEVDSUZJRUQQABIaChZFWFBPUlRfRk9STUFUX01BTklGRVNUEAESFgoSRVhQT1JUX0ZPUk1BVF9DT0NPEAISFQoRRVhQT1JUX0ZPUk1BVF9DU1YQAzKkDAoPTGFiZWxpbmdTZXJ2aWNlEl0KClNldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLlNldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVzcG9uc2USXQoKR2V0UHJvamVjdBImLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvamVjdFJlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXNwb25zZRJjCgxMaXN0UHJvamVjdHMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RQcm9qZWN0c1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RQcm9qZWN0c1Jlc3BvbnNlEmMKDEltcG9ydEltYWdlcxIoLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2VzUmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0SW1hZ2VzUmVzcG9uc2USYAoLSW1wb3J0QmF0Y2gSJy5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0QmF0Y2hSZXNwb25zZRJaCglMZWFzZVRhc2sSJS5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1JlcXVlc3QaJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1Jlc3BvbnNlEmAKC1N1Ym1pdExhYmVsEicuY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlN1Ym1pdExhYmVsUmVzcG9uc2USYAoLUmVqZWN0SW1hZ2USJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0SW1hZ2VSZXNwb25zZRJgCgtSZXZpZXdMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdMYWJlbFJlc3BvbnNlElQKB1NldEdvbGQSIy5jYW5pY29yLmxhYmVsaW5nLnYxLlNldEdvbGRSZXF1ZXN0GiQuY2FuaWNvci5sYWJlbGluZy52MS5TZXRHb2xkUmVzcG9uc2USXQoKTGlzdExhYmVscxImLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdExhYmVsc1JlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXNwb25zZRJXCghHZXRJbWFnZRIkLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXF1ZXN0GiUuY2FuaWNvci5sYWJlbGluZy52MS5HZXRJbWFnZVJlc3BvbnNlEmgKDUV4cG9ydERhdGFzZXQSKS5jYW5pY29yLmxhYmVsaW5nLnYxLkV4cG9ydERhdGFzZXRSZXF1ZXN0GiouY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVzcG9uc2UwARJjCgxHZXRBZ3JlZW1lbnQSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlc3BvbnNlEmAKC0dldFByb2dyZXNzEicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9ncmVzc1JlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2dyZXNzUmVzcG9uc2USZgoNR2V0U3RhdGlzdGljcxIpLmNhbmljb3IubGFiZWxpbmcudjEuR2V0U3RhdGlzdGljc1JlcXVlc3QaKi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFN0YXRpc3RpY3NSZXNwb25zZWIGcHJvdG8z", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSKSAQoLSW1wb3J0SW1hZ2USDwoHY29udGVudBgBIAEoDBISCgpzdWJqZWN0X2lkGAIgASgJEisKBm9yaWdpbhgDIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEjEKBWxhYmVsGAQgASgLMiIuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRlZExhYmVsIlgKDUltcG9ydGVkTGFiZWwSNQoKa2V5X3BvaW50cxgBIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEhAKCGxhYmVsbGVyGAIgASgJIlgKE0ltcG9ydEltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIwCgZpbWFnZXMYAiADKAsyIC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlIm4KFEltcG9ydEltYWdlc1Jlc3BvbnNlEhMKC2FkZGVkX2NvdW50GAEgASgDEhMKC2tub3duX2NvdW50GAIgASgDEhEKCWltYWdlX2lkcxgDIAMoCRIZChFhZGRlZF9sYWJlbF9jb3VudBgEIAEoAyJOChJJbXBvcnRCYXRjaFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIQCghiYXRjaF9pZBgCIAEoCRIVCg13aXRoX2RvdWJ0ZnVsGAMgASgIIj8KE0ltcG9ydEJhdGNoUmVzcG9uc2USEwoLYWRkZWRfY291bnQYASABKAMSEwoLa25vd25fY291bnQYAiABKAMi8gEKBUltYWdlEgoKAmlkGAEgASgJEg8KB3Byb2plY3QYAiABKAkSCwoDdXJsGAMgASgJEg4KBnNoYTI1NhgEIAEoCRINCgV3aWR0aBgFIAEoBRIOCgZoZWlnaHQYBiABKAUSFAoMcGl4ZWxfYXNwZWN0GAcgASgBEisKBm9yaWdpbhgIIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEhIKCnN1YmplY3RfaWQYCSABKAkSEAoIYmF0Y2hfaWQYCiABKAkSEwoLYmF0Y2hfaW5kZXgYCyABKAMSEgoKYmF0Y2hfc2VlZBgMIAEoBCJ8ChBMZWFzZVRhc2tSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSKwoIZHVyYXRpb24YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKYWRqdWRpY2F0ZRgDIAEoCBIWCg5oZWxkX2xlYXNlX2lkcxgEIAMoCSI8ChFMZWFzZVRhc2tSZXNwb25zZRInCgR0YXNrGAEgASgLMhkuY2FuaWNvci5sYWJlbGluZy52MS5UYXNrItcBCgRUYXNrEhAKCGxlYXNlX2lkGAEgASgJEikKBWltYWdlGAIgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoKc3VnZ2VzdGlvbhgEIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEioKBmxhYmVscxgFIAMoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwiywEKElN1Ym1pdExhYmVsUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEjUKCmtleV9wb2ludHMYAyABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxItCgp0aW1lX3NwZW50GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHN1Z2dlc3Rpb25fc2hvd24YBSABKAgSDwoHY29tbWVudBgGIAEoCSJAChNTdWJtaXRMYWJlbFJlc3BvbnNlEikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCLtAwoFTGFiZWwSCgoCaWQYASABKAkSEAoIaW1hZ2VfaWQYAiABKAkSEAoIbGFiZWxsZXIYAyABKAkSNQoKa2V5X3BvaW50cxgEIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEgsKA3ZocxgFIAEoARI1CgpoZWFydF9zaXplGAYgASgOMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5IZWFydFNpemUSOAoNcmVqZWN0X3JlYXNvbhgHIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0UmVhc29uEjYKDHJldmlld19zdGF0ZRgIIAEoDjIgLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3U3RhdGUSEAoIcmV2aWV3ZXIYCSABKAkSLwoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCnRpbWVfc3BlbnQYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHY29tbWVudBgMIAEoCRIYChBzdWdnZXN0aW9uX3Nob3duGA0gASgIEhQKDGFkanVkaWNhdGlvbhgOIAEoCBIUCgxzdWdnZXN0ZWRfYnkYDyABKAkifgoSUmVqZWN0SW1hZ2VSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbGVhc2VfaWQYAiABKAkSMQoGcmVhc29uGAMgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RSZWFzb24SDwoHY29tbWVudBgEIAEoCSJAChNSZWplY3RJbWFnZVJlc3BvbnNlEikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCKyAQoSUmV2aWV3TGFiZWxSZXF1ZXN0EhAKCGxhYmVsX2lkGAEgASgJEjEKCGFwcHJvdmFsGAIgASgLMh0uY2FuaWNvci5sYWJlbGluZy52MS5BcHByb3ZhbEgAEjcKCmNvcnJlY3Rpb24YAyABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50c0gAEhMKCXNlbmRfYmFjaxgEIAEoCUgAQgkKB3ZlcmRpY3QiCgoIQXBwcm92YWwiQAoTUmV2aWV3TGFiZWxSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwiMAoOU2V0R29sZFJlcXVlc3QSEAoIaW1hZ2VfaWQYASABKAkSDAoEZ29sZBgCIAEoCCIRCg9TZXRHb2xkUmVzcG9uc2UigwEKEUxpc3RMYWJlbHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSNgoMcmV2aWV3X3N0YXRlGAIgASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChJMaXN0TGFiZWxzUmVzcG9uc2USKgoGbGFiZWxzGAEgAygLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoPR2V0SW1hZ2VSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJIk4KEEdldEltYWdlUmVzcG9uc2USKQoFaW1hZ2UYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkltYWdlEg8KB2NvbnRlbnQYAiABKAwicQoURXhwb3J0RGF0YXNldFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIVCg1yZXZpZXdlZF9vbmx5GAIgASgIEjEKBmZvcm1hdBgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0Rm9ybWF0IkkKFUV4cG9ydERhdGFzZXRSZXNwb25zZRINCgVjaHVuaxgBIAEoDBIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDIiYKE0dldEFncmVlbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKwAQoUR2V0QWdyZWVtZW50UmVzcG9uc2USMQoFcGFpcnMYASADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJBZ3JlZW1lbnQSMwoGaW1hZ2VzGAIgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZUFncmVlbWVudBIwCgRnb2xkGAMgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50IscCCg1QYWlyQWdyZWVtZW50Eg0KBWZpcnN0GAEgASgJEg4KBnNlY29uZBgCIAEoCRITCgtpbWFnZV9jb3VudBgDIAEoAxIUCgxyZWplY3RfY291bnQYBCABKAMSMwoDdmhzGAUgASgLMiYuY2FuaWNvci5sYWJlbGluZy52MS5MaW1pdHNPZkFncmVlbWVudBIjChZpbnRyYWNsYXNzX2NvcnJlbGF0aW9uGAYgASgBSACIAQESEgoFa2FwcGEYByABKAFIAYgBARIbChNrZXlfcG9pbnRfZGlzdGFuY2VzGAggAygBEjwKDG1lYXN1cmVtZW50cxgJIAMoCzImLmNhbmljb3IubGFiZWxpbmcudjEuUGFpcmVkTWVhc3VyZW1lbnRCGQoXX2ludHJhY2xhc3NfY29ycmVsYXRpb25CCAoGX2thcHBhIjIKEVBhaXJlZE1lYXN1cmVtZW50Eg0KBWZpcnN0GAEgASgBEg4KBnNlY29uZBgCIAEoASI/ChFMaW1pdHNPZkFncmVlbWVudBIMCgRiaWFzGAEgASgBEg0KBWxvd2VyGAIgASgBEg0KBXVwcGVyGAMgASgBIlYKDkltYWdlQWdyZWVtZW50EhAKCGltYWdlX2lkGAEgASgJEhYKDnZoc19kaWZmZXJlbmNlGAIgASgBEhoKEmtleV9wb2ludF9kaXN0YW5jZRgDIAEoASJQChJHZXRQcm9ncmVzc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicwoTR2V0UHJvZ3Jlc3NSZXNwb25zZRISCgpkb25lX2NvdW50GAEgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCm9wZW5fY291bnQYAyABKAMiJwoUR2V0U3RhdGlzdGljc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKkAwoVR2V0U3RhdGlzdGljc1Jlc3BvbnNlEhMKC2ltYWdlX2NvdW50GAEgASgDEhYKDmxhYmVsbGVkX2NvdW50GAIgASgDEhYKDnJlamVjdGVkX2NvdW50GAMgASgDEhQKDGxlYXNlZF9jb3VudBgEIAEoAxISCgpvcGVuX2NvdW50GAUgASgDEhYKDnJldmlld2VkX2NvdW50GAYgASgDEjgKC2hlYXJ0X3NpemVzGAcgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5IZWFydFNpemVDb3VudBI1CglsYWJlbGxlcnMYCCADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsbGVyQ291bnQSFgoOZGlzcHV0ZWRfY291bnQYCSABKAMSKwoEZGF5cxgKIAMoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuRGF5Q291bnQSFQoNdmhzX2hpc3RvZ3JhbRgLIAMoAxIbChN2aHNfaGlzdG9ncmFtX3N0YXJ0GAwgASgBEhoKEnZoc19oaXN0b2dyYW1fc3RlcBgNIAEoASInCghEYXlDb3VudBIMCgRkYXRlGAEgASgJEg0KBWNvdW50GAIgASgDIlYKDkhlYXJ0U2l6ZUNvdW50EjUKCmhlYXJ0X3NpemUYASABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRINCgVjb3VudBgCIAEoAyJmCg1MYWJlbGxlckNvdW50EhAKCGxhYmVsbGVyGAEgASgJEg0KBWNvdW50GAIgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKpkBCgpRdWV1ZU9yZGVyEhsKF1FVRVVFX09SREVSX1VOU1BFQ0lGSUVEEAASFgoSUVVFVUVfT1JERVJfSU1QT1JUEAESGQoVUVVFVUVfT1JERVJfVU5DRVJUQUlOEAISHwobUVVFVUVfT1JERVJfTkVBUl9USFJFU0hPTERTEAMSGgoWUVVFVUVfT1JERVJfRVZFTl9TSVpFUxAEKlsKBk9yaWdpbhIWChJPUklHSU5fVU5TUEVDSUZJRUQQABIPCgtPUklHSU5fUkVBTBABEhQKEE9SSUdJTl9HRU5FUkFURUQQAhISCg5PUklHSU5fUEhBTlRPTRADKqABCgxSZWplY3RSZWFzb24SHQoZUkVKRUNUX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGFJFSkVDVF9SRUFTT05fUE9PUl9JTUFHRRABEh0KGVJFSkVDVF9SRUFTT05fTk9UX0xBVEVSQUwQAhIbChdSRUpFQ1RfUkVBU09OX05PVF9BX0RPRxADEhcKE1JFSkVDVF9SRUFTT05fT1RIRVIQBCqYAQoLUmV2aWV3U3RhdGUSHAoYUkVWSUVXX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUUkVWSUVXX1NUQVRFX1BFTkRJTkcQARIZChVSRVZJRVdfU1RBVEVfQVBQUk9WRUQQAhIaChZSRVZJRVdfU1RBVEVfQ09SUkVDVEVEEAMSGgoWUkVWSUVXX1NUQVRFX1NFTlRfQkFDSxAEKpgBCgxFeHBvcnRGb3JtYXQSHQoZRVhQT1JUX0ZPUk1BVF9VTlNQRUNJRklFRBAAEhoKFkVYUE9SVF9GT1JNQVRfTUFOSUZFU1QQARIWChJFWFBPUlRfRk9STUFUX0NPQ08QAhIVChFFWFBPUlRfRk9STUFUX0NTVhADEh4KGkVYUE9SVF9GT1JNQVRfTEFCRUxfU1RVRElPEAQypAwKD0xhYmVsaW5nU2VydmljZRJdCgpTZXRQcm9qZWN0EiYuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuU2V0UHJvamVjdFJlc3BvbnNlEl0KCkdldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9qZWN0UmVzcG9uc2USYwoMTGlzdFByb2plY3RzEiguY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXNwb25zZRJjCgxJbXBvcnRJbWFnZXMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1Jlc3BvbnNlEmAKC0ltcG9ydEJhdGNoEicuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRCYXRjaFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVzcG9uc2USWgoJTGVhc2VUYXNrEiUuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXF1ZXN0GiYuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXNwb25zZRJgCgtTdWJtaXRMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuU3VibWl0TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlc3BvbnNlEmAKC1JlamVjdEltYWdlEicuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RJbWFnZVJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVzcG9uc2USYAoLUmV2aWV3TGFiZWwSJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld0xhYmVsUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXNwb25zZRJUCgdTZXRHb2xkEiMuY2FuaWNvci5sYWJlbGluZy52MS5TZXRHb2xkUmVxdWVzdBokLmNhbmljb3IubGFiZWxpbmcudjEuU2V0R29sZFJlc3BvbnNlEl0KCkxpc3RMYWJlbHMSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0TGFiZWxzUmVzcG9uc2USVwoIR2V0SW1hZ2USJC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEltYWdlUmVxdWVzdBolLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXNwb25zZRJoCg1FeHBvcnREYXRhc2V0EikuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0RGF0YXNldFJlc3BvbnNlMAESYwoMR2V0QWdyZWVtZW50EiguY2FuaWNvci5sYWJlbGluZy52MS5HZXRBZ3JlZW1lbnRSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5HZXRBZ3JlZW1lbnRSZXNwb25zZRJgCgtHZXRQcm9ncmVzcxInLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvZ3Jlc3NSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9ncmVzc1Jlc3BvbnNlEmYKDUdldFN0YXRpc3RpY3MSKS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFN0YXRpc3RpY3NSZXF1ZXN0GiouY2FuaWNvci5sYWJlbGluZy52MS5HZXRTdGF0aXN0aWNzUmVzcG9uc2ViBnByb3RvMw", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A project, and how its images are labelled.
@@ -430,6 +430,13 @@ export type ImportImage = Message<"canicor.labeling.v1.ImportImage"> & {
    * @generated from field: canicor.labeling.v1.Origin origin = 3;
    */
   origin: Origin;
+
+  /**
+   * A label that was placed elsewhere, if it comes with one. It counts as one of those that the image wants.
+   *
+   * @generated from field: canicor.labeling.v1.ImportedLabel label = 4;
+   */
+  label?: ImportedLabel | undefined;
 };
 
 /**
@@ -458,6 +465,13 @@ export type ImportImageJson = {
    * @generated from field: canicor.labeling.v1.Origin origin = 3;
    */
   origin?: OriginJson;
+
+  /**
+   * A label that was placed elsewhere, if it comes with one. It counts as one of those that the image wants.
+   *
+   * @generated from field: canicor.labeling.v1.ImportedLabel label = 4;
+   */
+  label?: ImportedLabelJson;
 };
 
 /**
@@ -466,6 +480,57 @@ export type ImportImageJson = {
  */
 export const ImportImageSchema: GenMessage<ImportImage, {jsonType: ImportImageJson}> = /*@__PURE__*/
   messageDesc(file_canicor_labeling_v1_labeling, 8);
+
+/**
+ * A label that was placed elsewhere.
+ *
+ * @generated from message canicor.labeling.v1.ImportedLabel
+ */
+export type ImportedLabel = Message<"canicor.labeling.v1.ImportedLabel"> & {
+  /**
+   * The points, inside the image. All six are needed.
+   *
+   * @generated from field: canicor.measurement.v1.KeyPoints key_points = 1;
+   */
+  keyPoints?: KeyPoints | undefined;
+
+  /**
+   * Who placed them, 1 to 128 characters. Whoever calls himself so here is not handed the image again; where he has
+   * labelled it already, this label is left out.
+   *
+   * @generated from field: string labeller = 2;
+   */
+  labeller: string;
+};
+
+/**
+ * A label that was placed elsewhere.
+ *
+ * @generated from message canicor.labeling.v1.ImportedLabel
+ */
+export type ImportedLabelJson = {
+  /**
+   * The points, inside the image. All six are needed.
+   *
+   * @generated from field: canicor.measurement.v1.KeyPoints key_points = 1;
+   */
+  keyPoints?: KeyPointsJson;
+
+  /**
+   * Who placed them, 1 to 128 characters. Whoever calls himself so here is not handed the image again; where he has
+   * labelled it already, this label is left out.
+   *
+   * @generated from field: string labeller = 2;
+   */
+  labeller?: string;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.ImportedLabel.
+ * Use `create(ImportedLabelSchema)` to create a new message.
+ */
+export const ImportedLabelSchema: GenMessage<ImportedLabel, {jsonType: ImportedLabelJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 9);
 
 /**
  * Asks for images to be added.
@@ -514,7 +579,7 @@ export type ImportImagesRequestJson = {
  * Use `create(ImportImagesRequestSchema)` to create a new message.
  */
 export const ImportImagesRequestSchema: GenMessage<ImportImagesRequest, {jsonType: ImportImagesRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 9);
+  messageDesc(file_canicor_labeling_v1_labeling, 10);
 
 /**
  * Images were added.
@@ -542,6 +607,13 @@ export type ImportImagesResponse = Message<"canicor.labeling.v1.ImportImagesResp
    * @generated from field: repeated string image_ids = 3;
    */
   imageIds: string[];
+
+  /**
+   * Labels that are new to the project.
+   *
+   * @generated from field: int64 added_label_count = 4;
+   */
+  addedLabelCount: bigint;
 };
 
 /**
@@ -570,6 +642,13 @@ export type ImportImagesResponseJson = {
    * @generated from field: repeated string image_ids = 3;
    */
   imageIds?: string[];
+
+  /**
+   * Labels that are new to the project.
+   *
+   * @generated from field: int64 added_label_count = 4;
+   */
+  addedLabelCount?: string;
 };
 
 /**
@@ -577,7 +656,7 @@ export type ImportImagesResponseJson = {
  * Use `create(ImportImagesResponseSchema)` to create a new message.
  */
 export const ImportImagesResponseSchema: GenMessage<ImportImagesResponse, {jsonType: ImportImagesResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 10);
+  messageDesc(file_canicor_labeling_v1_labeling, 11);
 
 /**
  * Asks for a generator's batch to be added.
@@ -640,7 +719,7 @@ export type ImportBatchRequestJson = {
  * Use `create(ImportBatchRequestSchema)` to create a new message.
  */
 export const ImportBatchRequestSchema: GenMessage<ImportBatchRequest, {jsonType: ImportBatchRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 11);
+  messageDesc(file_canicor_labeling_v1_labeling, 12);
 
 /**
  * A batch was added.
@@ -689,7 +768,7 @@ export type ImportBatchResponseJson = {
  * Use `create(ImportBatchResponseSchema)` to create a new message.
  */
 export const ImportBatchResponseSchema: GenMessage<ImportBatchResponse, {jsonType: ImportBatchResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 12);
+  messageDesc(file_canicor_labeling_v1_labeling, 13);
 
 /**
  * An image of a project.
@@ -878,7 +957,7 @@ export type ImageJson = {
  * Use `create(ImageSchema)` to create a new message.
  */
 export const ImageSchema: GenMessage<Image, {jsonType: ImageJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 13);
+  messageDesc(file_canicor_labeling_v1_labeling, 14);
 
 /**
  * Asks for work.
@@ -955,7 +1034,7 @@ export type LeaseTaskRequestJson = {
  * Use `create(LeaseTaskRequestSchema)` to create a new message.
  */
 export const LeaseTaskRequestSchema: GenMessage<LeaseTaskRequest, {jsonType: LeaseTaskRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 14);
+  messageDesc(file_canicor_labeling_v1_labeling, 15);
 
 /**
  * An image to label.
@@ -990,7 +1069,7 @@ export type LeaseTaskResponseJson = {
  * Use `create(LeaseTaskResponseSchema)` to create a new message.
  */
 export const LeaseTaskResponseSchema: GenMessage<LeaseTaskResponse, {jsonType: LeaseTaskResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 15);
+  messageDesc(file_canicor_labeling_v1_labeling, 16);
 
 /**
  * An image in the hands of one labeller.
@@ -1081,7 +1160,7 @@ export type TaskJson = {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task, {jsonType: TaskJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 16);
+  messageDesc(file_canicor_labeling_v1_labeling, 17);
 
 /**
  * The six points for a leased task.
@@ -1186,7 +1265,7 @@ export type SubmitLabelRequestJson = {
  * Use `create(SubmitLabelRequestSchema)` to create a new message.
  */
 export const SubmitLabelRequestSchema: GenMessage<SubmitLabelRequest, {jsonType: SubmitLabelRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 17);
+  messageDesc(file_canicor_labeling_v1_labeling, 18);
 
 /**
  * The label as it is stored.
@@ -1221,7 +1300,7 @@ export type SubmitLabelResponseJson = {
  * Use `create(SubmitLabelResponseSchema)` to create a new message.
  */
 export const SubmitLabelResponseSchema: GenMessage<SubmitLabelResponse, {jsonType: SubmitLabelResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 18);
+  messageDesc(file_canicor_labeling_v1_labeling, 19);
 
 /**
  * A label.
@@ -1244,7 +1323,7 @@ export type Label = Message<"canicor.labeling.v1.Label"> & {
   imageId: string;
 
   /**
-   * Who placed it: the token's name.
+   * Who placed it: the token's name, or that of the import.
    *
    * @generated from field: string labeller = 3;
    */
@@ -1356,7 +1435,7 @@ export type LabelJson = {
   imageId?: string;
 
   /**
-   * Who placed it: the token's name.
+   * Who placed it: the token's name, or that of the import.
    *
    * @generated from field: string labeller = 3;
    */
@@ -1452,7 +1531,7 @@ export type LabelJson = {
  * Use `create(LabelSchema)` to create a new message.
  */
 export const LabelSchema: GenMessage<Label, {jsonType: LabelJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 19);
+  messageDesc(file_canicor_labeling_v1_labeling, 20);
 
 /**
  * Rejects a leased image.
@@ -1529,7 +1608,7 @@ export type RejectImageRequestJson = {
  * Use `create(RejectImageRequestSchema)` to create a new message.
  */
 export const RejectImageRequestSchema: GenMessage<RejectImageRequest, {jsonType: RejectImageRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 20);
+  messageDesc(file_canicor_labeling_v1_labeling, 21);
 
 /**
  * The reject as it is stored.
@@ -1564,7 +1643,7 @@ export type RejectImageResponseJson = {
  * Use `create(RejectImageResponseSchema)` to create a new message.
  */
 export const RejectImageResponseSchema: GenMessage<RejectImageResponse, {jsonType: RejectImageResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 21);
+  messageDesc(file_canicor_labeling_v1_labeling, 22);
 
 /**
  * Reviews a label.
@@ -1651,7 +1730,7 @@ export type ReviewLabelRequestJson = {
  * Use `create(ReviewLabelRequestSchema)` to create a new message.
  */
 export const ReviewLabelRequestSchema: GenMessage<ReviewLabelRequest, {jsonType: ReviewLabelRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 22);
+  messageDesc(file_canicor_labeling_v1_labeling, 23);
 
 /**
  * A label stands as it is.
@@ -1674,7 +1753,7 @@ export type ApprovalJson = {
  * Use `create(ApprovalSchema)` to create a new message.
  */
 export const ApprovalSchema: GenMessage<Approval, {jsonType: ApprovalJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 23);
+  messageDesc(file_canicor_labeling_v1_labeling, 24);
 
 /**
  * The label after the review.
@@ -1709,7 +1788,7 @@ export type ReviewLabelResponseJson = {
  * Use `create(ReviewLabelResponseSchema)` to create a new message.
  */
 export const ReviewLabelResponseSchema: GenMessage<ReviewLabelResponse, {jsonType: ReviewLabelResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 24);
+  messageDesc(file_canicor_labeling_v1_labeling, 25);
 
 /**
  * Makes an image gold, or an ordinary one again.
@@ -1758,7 +1837,7 @@ export type SetGoldRequestJson = {
  * Use `create(SetGoldRequestSchema)` to create a new message.
  */
 export const SetGoldRequestSchema: GenMessage<SetGoldRequest, {jsonType: SetGoldRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 25);
+  messageDesc(file_canicor_labeling_v1_labeling, 26);
 
 /**
  * An image was made gold, or an ordinary one again.
@@ -1781,7 +1860,7 @@ export type SetGoldResponseJson = {
  * Use `create(SetGoldResponseSchema)` to create a new message.
  */
 export const SetGoldResponseSchema: GenMessage<SetGoldResponse, {jsonType: SetGoldResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 26);
+  messageDesc(file_canicor_labeling_v1_labeling, 27);
 
 /**
  * Asks for a page of labels.
@@ -1858,7 +1937,7 @@ export type ListLabelsRequestJson = {
  * Use `create(ListLabelsRequestSchema)` to create a new message.
  */
 export const ListLabelsRequestSchema: GenMessage<ListLabelsRequest, {jsonType: ListLabelsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 27);
+  messageDesc(file_canicor_labeling_v1_labeling, 28);
 
 /**
  * A page of labels.
@@ -1907,7 +1986,7 @@ export type ListLabelsResponseJson = {
  * Use `create(ListLabelsResponseSchema)` to create a new message.
  */
 export const ListLabelsResponseSchema: GenMessage<ListLabelsResponse, {jsonType: ListLabelsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 28);
+  messageDesc(file_canicor_labeling_v1_labeling, 29);
 
 /**
  * Asks for an image.
@@ -1942,7 +2021,7 @@ export type GetImageRequestJson = {
  * Use `create(GetImageRequestSchema)` to create a new message.
  */
 export const GetImageRequestSchema: GenMessage<GetImageRequest, {jsonType: GetImageRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 29);
+  messageDesc(file_canicor_labeling_v1_labeling, 30);
 
 /**
  * An image with its bytes.
@@ -1991,7 +2070,7 @@ export type GetImageResponseJson = {
  * Use `create(GetImageResponseSchema)` to create a new message.
  */
 export const GetImageResponseSchema: GenMessage<GetImageResponse, {jsonType: GetImageResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 30);
+  messageDesc(file_canicor_labeling_v1_labeling, 31);
 
 /**
  * Asks for a dataset.
@@ -2056,7 +2135,7 @@ export type ExportDatasetRequestJson = {
  * Use `create(ExportDatasetRequestSchema)` to create a new message.
  */
 export const ExportDatasetRequestSchema: GenMessage<ExportDatasetRequest, {jsonType: ExportDatasetRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 31);
+  messageDesc(file_canicor_labeling_v1_labeling, 32);
 
 /**
  * A part of the dataset file; the parts, joined, are the file.
@@ -2119,7 +2198,7 @@ export type ExportDatasetResponseJson = {
  * Use `create(ExportDatasetResponseSchema)` to create a new message.
  */
 export const ExportDatasetResponseSchema: GenMessage<ExportDatasetResponse, {jsonType: ExportDatasetResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 32);
+  messageDesc(file_canicor_labeling_v1_labeling, 33);
 
 /**
  * Asks how far labellers agree.
@@ -2154,7 +2233,7 @@ export type GetAgreementRequestJson = {
  * Use `create(GetAgreementRequestSchema)` to create a new message.
  */
 export const GetAgreementRequestSchema: GenMessage<GetAgreementRequest, {jsonType: GetAgreementRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 33);
+  messageDesc(file_canicor_labeling_v1_labeling, 34);
 
 /**
  * How far labellers agree.
@@ -2219,7 +2298,7 @@ export type GetAgreementResponseJson = {
  * Use `create(GetAgreementResponseSchema)` to create a new message.
  */
 export const GetAgreementResponseSchema: GenMessage<GetAgreementResponse, {jsonType: GetAgreementResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 34);
+  messageDesc(file_canicor_labeling_v1_labeling, 35);
 
 /**
  * Two labellers.
@@ -2368,7 +2447,7 @@ export type PairAgreementJson = {
  * Use `create(PairAgreementSchema)` to create a new message.
  */
 export const PairAgreementSchema: GenMessage<PairAgreement, {jsonType: PairAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 35);
+  messageDesc(file_canicor_labeling_v1_labeling, 36);
 
 /**
  * What two labellers measured on one image.
@@ -2417,7 +2496,7 @@ export type PairedMeasurementJson = {
  * Use `create(PairedMeasurementSchema)` to create a new message.
  */
 export const PairedMeasurementSchema: GenMessage<PairedMeasurement, {jsonType: PairedMeasurementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 36);
+  messageDesc(file_canicor_labeling_v1_labeling, 37);
 
 /**
  * Limits of agreement.
@@ -2480,7 +2559,7 @@ export type LimitsOfAgreementJson = {
  * Use `create(LimitsOfAgreementSchema)` to create a new message.
  */
 export const LimitsOfAgreementSchema: GenMessage<LimitsOfAgreement, {jsonType: LimitsOfAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 37);
+  messageDesc(file_canicor_labeling_v1_labeling, 38);
 
 /**
  * An image that several people labelled.
@@ -2543,7 +2622,7 @@ export type ImageAgreementJson = {
  * Use `create(ImageAgreementSchema)` to create a new message.
  */
 export const ImageAgreementSchema: GenMessage<ImageAgreement, {jsonType: ImageAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 38);
+  messageDesc(file_canicor_labeling_v1_labeling, 39);
 
 /**
  * Asks how far the caller is.
@@ -2592,7 +2671,7 @@ export type GetProgressRequestJson = {
  * Use `create(GetProgressRequestSchema)` to create a new message.
  */
 export const GetProgressRequestSchema: GenMessage<GetProgressRequest, {jsonType: GetProgressRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 39);
+  messageDesc(file_canicor_labeling_v1_labeling, 40);
 
 /**
  * How far the caller is.
@@ -2655,7 +2734,7 @@ export type GetProgressResponseJson = {
  * Use `create(GetProgressResponseSchema)` to create a new message.
  */
 export const GetProgressResponseSchema: GenMessage<GetProgressResponse, {jsonType: GetProgressResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 40);
+  messageDesc(file_canicor_labeling_v1_labeling, 41);
 
 /**
  * Asks for counts.
@@ -2690,7 +2769,7 @@ export type GetStatisticsRequestJson = {
  * Use `create(GetStatisticsRequestSchema)` to create a new message.
  */
 export const GetStatisticsRequestSchema: GenMessage<GetStatisticsRequest, {jsonType: GetStatisticsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 41);
+  messageDesc(file_canicor_labeling_v1_labeling, 42);
 
 /**
  * Counts of a project.
@@ -2895,7 +2974,7 @@ export type GetStatisticsResponseJson = {
  * Use `create(GetStatisticsResponseSchema)` to create a new message.
  */
 export const GetStatisticsResponseSchema: GenMessage<GetStatisticsResponse, {jsonType: GetStatisticsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 42);
+  messageDesc(file_canicor_labeling_v1_labeling, 43);
 
 /**
  * What was done on one day.
@@ -2944,7 +3023,7 @@ export type DayCountJson = {
  * Use `create(DayCountSchema)` to create a new message.
  */
 export const DayCountSchema: GenMessage<DayCount, {jsonType: DayCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 43);
+  messageDesc(file_canicor_labeling_v1_labeling, 44);
 
 /**
  * Labels of one class.
@@ -2993,7 +3072,7 @@ export type HeartSizeCountJson = {
  * Use `create(HeartSizeCountSchema)` to create a new message.
  */
 export const HeartSizeCountSchema: GenMessage<HeartSizeCount, {jsonType: HeartSizeCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 44);
+  messageDesc(file_canicor_labeling_v1_labeling, 45);
 
 /**
  * Labels of one labeller.
@@ -3056,7 +3135,7 @@ export type LabellerCountJson = {
  * Use `create(LabellerCountSchema)` to create a new message.
  */
 export const LabellerCountSchema: GenMessage<LabellerCount, {jsonType: LabellerCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 45);
+  messageDesc(file_canicor_labeling_v1_labeling, 46);
 
 /**
  * Which image comes next. All but the first ask the classifier's model in production, of each image; an image that
@@ -3306,6 +3385,13 @@ export enum ExportFormat {
    * @generated from enum value: EXPORT_FORMAT_CSV = 3;
    */
   CSV = 3,
+
+  /**
+   * Label Studio's JSON, key points in percent of the image.
+   *
+   * @generated from enum value: EXPORT_FORMAT_LABEL_STUDIO = 4;
+   */
+  LABEL_STUDIO = 4,
 }
 
 /**
@@ -3313,7 +3399,7 @@ export enum ExportFormat {
  *
  * @generated from enum canicor.labeling.v1.ExportFormat
  */
-export type ExportFormatJson = "EXPORT_FORMAT_UNSPECIFIED" | "EXPORT_FORMAT_MANIFEST" | "EXPORT_FORMAT_COCO" | "EXPORT_FORMAT_CSV";
+export type ExportFormatJson = "EXPORT_FORMAT_UNSPECIFIED" | "EXPORT_FORMAT_MANIFEST" | "EXPORT_FORMAT_COCO" | "EXPORT_FORMAT_CSV" | "EXPORT_FORMAT_LABEL_STUDIO";
 
 /**
  * Describes the enum canicor.labeling.v1.ExportFormat.
@@ -3359,8 +3445,9 @@ export const LabelingService: GenService<{
     output: typeof ListProjectsResponseSchema;
   },
   /**
-   * Adds images as tasks of a project. An image that the project has already (by SHA-256) is not added twice, so
-   * the call may be repeated. INVALID_ARGUMENT names the first image that can't be read; then none is added.
+   * Adds images as tasks of a project, with labels that they come with. An image that the project has already (by
+   * SHA-256) is not added twice, nor a second label of one labeller to an image, so the call may be repeated.
+   * INVALID_ARGUMENT names the first image that can't be read, or whose label can't be; then nothing is added.
    *
    * @generated from rpc canicor.labeling.v1.LabelingService.ImportImages
    */
