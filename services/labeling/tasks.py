@@ -56,8 +56,8 @@ async def lease(
         # All of his are in his hands, fewer than there are slots.
         slot = min({*range(MOST_LEASES)} - {one.slot for one in his})
         taking = _Taking(project, labeller, now, expires, slot)
-        task = await _check(session, taking) if not adjudicate else None
-        task = task or await _take(session, taking, kinds[0])
+        checking = None if adjudicate else await _check(session, taking)
+        task = checking or await _take(session, taking, kinds[0])
     image = await session.scalar(select(Image).where(Image.id == task.image_id))
     assert image is not None  # noqa: S101 - a foreign key
     return task, image

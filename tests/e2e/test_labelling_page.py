@@ -466,3 +466,11 @@ def test_points_are_placed_by_touch(clinic: Clinic, browser: Browser) -> None:
         # Chromium rounds a tap to whole pixels of the screen.
         finest = 1 / anna.zoom(WIDTH, HEIGHT) + NEAR
     assert np.abs(key_points_from(label.key_points).xy - one.points.xy).max() <= finest
+
+
+def test_a_project_without_work_says_so(clinic: Clinic, visit: BrowserContext) -> None:
+    clinic("mia", "SetProject", project=pb.Project(name="hearts"))
+    anna = Labeller.sits_down(visit, clinic.server)
+    expect(anna.page.locator("#empty")).to_contain_text("no image left")
+    hand_in(clinic, 1)
+    anna.waits_for("Place A")
