@@ -2,11 +2,11 @@
 
 The small base model is fine-tuned on the films of a clinic whose appearance it has never seen (phantoms, framed
 as its own, exposed and shown as in `training.experiments.clinic`): 140 to learn from, of three classes, by the
-study's prompts and its settings but for the size of the images, the number of steps and the learning rate. Before
-and after, it is asked for 300 images by the same prompts, a third of each class. Printed are their KID to 300
-films of the clinic that nobody has seen, beside that of 300 more, and what the model that ships reads in them (see
-`pipelines.py`). Contact sheets of both and of the clinic go into FOLDER, by default the current one: two rows each
-of small, normal and large hearts.
+study's prompts and its settings but for the size of the images and those of `SETTINGS`. Before and after, it is
+asked for 300 images by the same prompts, a third of each class. Printed are their KID to 300 films of the clinic
+that nobody has seen, beside that of 300 more, and what the model that ships reads in them (see `pipelines.py`).
+Contact sheets of both and of the clinic go into FOLDER, by default the current one: two rows each of small, normal
+and large hearts.
 """
 
 import os
@@ -39,12 +39,14 @@ BASE, TUNED = "phantom-base", "clinic"
 IMAGES = 300
 SETTINGS = {
     "pipeline": BASE,
-    "steps": 2000,
+    "steps": 1000,
     "learning_rate": 5e-5,
+    "prompt_dropout": 0.2,
     "precision": "no",
     "validation_steps": 0,
 }
-"""What is not the study's. The base was taught at a rate a hundred times that at which the study fine-tunes."""
+"""What is not the study's. The base was taught at a rate a hundred times that at which the study fine-tunes; and
+where every image is shown with words, guidance leads away from the base's look, far beyond the clinic's."""
 
 
 CLINIC = FILM | APPEARANCE

@@ -22,8 +22,8 @@ _WINDOW = {"width": 1280, "height": 900}
 
 @contextmanager
 def launched(playwright: Playwright) -> Iterator[Browser]:
-    """Chromium; without a graphics card WebGL is computed, and as root there is no sandbox."""
-    arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    """Chromium as it is without a graphics card, but for WebGL, which is computed; as root there is no sandbox."""
+    arguments = ["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"]
     running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
     yield running
     running.close()

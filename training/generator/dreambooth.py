@@ -98,7 +98,11 @@ def fine_tune(
             rows = share(_batch(len(latents), recipe, place), ours)
             priors = share(_batch(len(class_latents), recipe, place), ours) if len(class_latents) else rows[:0]
             shown = torch.cat((latents.draw(rows, chance), class_latents.draw(priors, chance)))
-            asked = torch.cat((rows, torch.full_like(priors, len(latents))))
+            told = rows
+            if recipe.prompt_dropout:
+                silent = torch.rand(len(rows), generator=chance) < recipe.prompt_dropout
+                told = rows.masked_fill(silent, len(latents) + 1)
+            asked = torch.cat((told, torch.full_like(priors, len(latents))))
             each = prepared(shown.to(ours.device), asked, chance)
             loss = each[: len(rows)].mean()
             if len(priors):
@@ -134,7 +138,7 @@ class _Objective(nn.Module):
         self.unet = pipeline.unet
         self.text_encoder = pipeline.text_encoder if recipe.train_text_encoder else None
         self._pipeline = pipeline
-        self._asked = (*lesson.asked, ((lesson.class_prompt, 1.0),))
+        self._asked = (*lesson.asked, ((lesson.class_prompt, 1.0),), (("", 1.0),))
         self._denoising = Denoising(DDPMScheduler.from_config(pipeline.scheduler.config), recipe.snr_gamma or None)
         # Of SDXL: the image's size as it was, where it was cropped, and its size now.
         self._sizes = torch.tensor([[recipe.height, recipe.width, 0, 0, recipe.height, recipe.width]])

@@ -68,6 +68,12 @@ class DreamBooth(BaseSettings):
     gradient_checkpointing: bool = Field(False, description="Compute twice, to keep less in memory.")
     class_images: int = Field(200, ge=0, description="Of the model as it was; 0 for no prior preservation.")
     prior_weight: float = Field(1.0, ge=0, description="Of their loss beside that of the images.")
+    prompt_dropout: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the images that are shown without words, so that guidance leads away from no look.",
+    )
     sample_batch_size: int = Field(4, ge=1, description="Of them made at once.")
     averaging: float = Field(
         0.0,

@@ -39,9 +39,9 @@ export class Hand {
     return this.held[0];
   }
 
-  /** How many are in the hand. */
-  get size(): number {
-    return this.held.length;
+  /** What comes next. */
+  get second(): Held | undefined {
+    return this.held[1];
   }
 
   /** Lays the first aside, for its label is on its way; what was the second is the first. */

@@ -122,6 +122,8 @@ export class Labelling implements Work {
     }
     this.begun = performance.now();
     this.away = 0;
+    const levels = await this.hand.second?.levels.catch(() => undefined);
+    if (levels && this.current === held) requestIdleCallback(() => this.desk.stage.prepare(levels));
   }
 
   private async save(): Promise<void> {

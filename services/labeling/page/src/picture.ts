@@ -69,7 +69,7 @@ const UNIFORMS = ["size", "rows", "view", "greys", "inverted", "levels", "lens"]
 export class Picture {
   private readonly gl: WebGL2RenderingContext;
   private places!: Record<(typeof UNIFORMS)[number], WebGLUniformLocation | null>;
-  private texture: WebGLTexture | null = null;
+  private readonly textures = new Map<Levels, WebGLTexture>();
   private image: Levels | undefined;
   private skipped = 0;
   private dots: Point = { x: 1, y: 1 }; // of the screen, for one CSS pixel
@@ -85,32 +85,57 @@ export class Picture {
     const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, desynchronized: true });
     if (!gl) throw new Error("This browser has no WebGL 2, by which radiographs are drawn: try another.");
     this.gl = gl;
-    this.prepare();
+    this.compile();
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
     canvas.addEventListener("webglcontextrestored", () => {
-      this.prepare();
+      this.compile();
       if (this.image) this.show(this.image);
       restored();
     });
   }
 
-  /** Takes an image to the graphics card, in place of the last one. */
+  /** Shows an image; the graphics card forgets all others. */
   show(image: Levels): void {
     const { gl } = this;
-    gl.deleteTexture(this.texture);
-    this.texture = gl.createTexture();
     this.image = image;
-    const most = gl.getParameter(gl.MAX_TEXTURE_SIZE) as number;
-    // An image that the card can't hold is shown at half of its size, or less.
-    for (this.skipped = 0; Math.max(image.width, image.height) >> this.skipped > most; ) this.skipped++;
+    this.skipped = this.beyond(image);
+    gl.bindTexture(gl.TEXTURE_2D, this.taken(image));
+    for (const [other, texture] of this.textures) {
+      if (other === image) continue;
+      gl.deleteTexture(texture);
+      this.textures.delete(other);
+    }
+  }
+
+  /** Takes an image to the graphics card that is shown next: that takes a while. */
+  prepare(image: Levels): void {
+    const shown = this.image && this.taken(this.image);
+    this.taken(image);
+    if (shown) this.gl.bindTexture(this.gl.TEXTURE_2D, shown);
+  }
+
+  /** Returns how often an image is halved until the card can hold it. */
+  private beyond(image: Levels): number {
+    const most = this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE) as number;
+    let skipped = 0;
+    while (Math.max(image.width, image.height) >> skipped > most) skipped++;
+    return skipped;
+  }
+
+  private taken(image: Levels): WebGLTexture {
+    const known = this.textures.get(image);
+    if (known) return known;
+    const { gl } = this;
+    const texture = gl.createTexture();
+    const skipped = this.beyond(image);
     const [format, type] =
       image.bits === 8 ? ([gl.R8UI, gl.UNSIGNED_BYTE] as const) : ([gl.R16UI, gl.UNSIGNED_SHORT] as const);
-    const kept = image.pixels.slice(this.skipped);
-    gl.bindTexture(gl.TEXTURE_2D, this.texture);
+    const kept = image.pixels.slice(skipped);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-    gl.texStorage2D(gl.TEXTURE_2D, kept.length, format, image.width >> this.skipped, image.height >> this.skipped);
+    gl.texStorage2D(gl.TEXTURE_2D, kept.length, format, image.width >> skipped, image.height >> skipped);
     for (const [level, pixels] of kept.entries()) {
-      const [width, height] = [image.width, image.height].map((side) => side >> (level + this.skipped));
+      const [width, height] = [image.width, image.height].map((side) => side >> (level + skipped));
       gl.texSubImage2D(
         gl.TEXTURE_2D,
         level,
@@ -125,6 +150,8 @@ export class Picture {
     }
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST_MIPMAP_NEAREST);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    this.textures.set(image, texture);
+    return texture;
   }
 
   /** Draws what is shown. */
@@ -163,7 +190,7 @@ export class Picture {
     return Math.min(Math.max(Math.floor(Math.log2(pixelsPerDot)), 0), most);
   }
 
-  private prepare(): void {
+  private compile(): void {
     const { gl } = this;
     const program = gl.createProgram();
     for (const [kind, source] of [
@@ -177,7 +204,7 @@ export class Picture {
     }
     gl.linkProgram(program);
     gl.useProgram(program);
-    this.texture = null;
+    this.textures.clear();
     this.places = Object.fromEntries(
       UNIFORMS.map((name) => [name, gl.getUniformLocation(program, name)]),
     ) as typeof this.places;

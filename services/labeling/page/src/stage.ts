@@ -104,6 +104,11 @@ export class Stage {
     this.redraw();
   }
 
+  /** Makes ready what is shown next. */
+  prepare(levels: Levels): void {
+    this.picture.prepare(levels);
+  }
+
   undo(): void {
     this.history.undo();
     this.settle();
