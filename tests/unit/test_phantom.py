@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from canicor.errors import InvalidArgument
-from canicor.phantom import BreedType, LateralView, draw
+from canicor.phantom import BreedType, LateralView, draw, plain_film
 from canicor.phantom.canvas import Canvas
 from canicor.phantom.dog import Tissue
 from canicor.phantom.exposure import expose
@@ -403,3 +403,13 @@ def test_bad_input_is_refused_with_its_field(arguments, field):
         draw(**({"seed": 0, "index": 0} | arguments))
     assert refused.value.field == field
     assert refused.value.reason != "INVALID_ARGUMENT"
+
+
+def test_on_plain_films_only_the_dogs_differ() -> None:
+    film = plain_film()
+    one, other = (draw(7, index, fixed=film, **SMALL_IMAGE) for index in (1, 2))
+    for name, number in film.items():
+        assert (one.parameters[name], other.parameters[name]) == (number, number)
+    differing = {name for name in one.parameters if one.parameters[name] != other.parameters[name]}
+    assert len(differing) > 20
+    assert not {"marker", "gamma", "softness", "ruler_share", "microchip"} & differing

@@ -168,6 +168,21 @@ def test_the_images_of_the_class_count_by_their_weight():
     assert whole > alone
 
 
+def test_an_image_that_is_shown_without_words_teaches_nothing_of_them():
+    def fitted(dropout: float, *words: str) -> torch.Tensor:
+        pipeline = tiny.stable_diffusion()
+        asked = [prompts(one) for one in words] * 3
+        what = recipe(class_images=0, prompt_dropout=dropout)
+        fine_tune(
+            pipeline, Lesson(lesson().pixels, asked, lesson().class_pixels[:0], "heart"), what, lambda *_: None
+        )
+        return weights(pipeline)
+
+    assert torch.equal(fitted(1.0, "Small heart", "Large heart"), fitted(1.0, "a dog", "a cat"))
+    assert not torch.equal(fitted(0.0, "Small heart", "Large heart"), fitted(0.0, "a dog", "a cat"))
+    assert not torch.equal(fitted(0.5, "Small heart", "Large heart"), fitted(1.0, "Small heart", "Large heart"))
+
+
 def test_every_image_is_seen_once_before_any_is_seen_again():
     what = recipe(batch_size=3)
     seen = [int(one) for place in range(14) for one in dreambooth._batch(7, what, place)]
