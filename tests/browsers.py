@@ -18,6 +18,8 @@ from tests.servers import Server
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 _WINDOW = {"width": 1280, "height": 900}
+# Milliseconds: other tests want the machine too.
+_PATIENCE = 60_000
 
 
 @contextmanager
@@ -33,6 +35,7 @@ def launched(playwright: Playwright) -> Iterator[Browser]:
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("There is no Chromium: `apt-get install chromium` brings one.")
+    expect.set_options(timeout=_PATIENCE)
     with sync_playwright() as playwright, launched(playwright) as running:
         yield running
 
@@ -41,7 +44,7 @@ def browser() -> Iterator[Browser]:
 def visit(browser: Browser) -> Iterator[BrowserContext]:
     """A browser's memory of its own: what a tab left is there for the next one."""
     with browser.new_context(viewport=_WINDOW) as context:
-        context.set_default_timeout(8_000)
+        context.set_default_timeout(_PATIENCE)
         yield context
 
 
