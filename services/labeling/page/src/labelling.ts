@@ -3,6 +3,7 @@
 import type { Action } from "./actions.ts";
 import { type Bands, call, Refusal } from "./api.ts";
 import { Desk, type Project, type Work } from "./desk.ts";
+import { deleteDraft, deleteOldDrafts, draft, putDraft } from "./drafts.ts";
 import { missing, NAMES, type Name, type Points, VERTEBRAE, WHERE } from "./geometry.ts";
 import { Hand, type Held } from "./hand.ts";
 import { type Letter, Outbox } from "./outbox.ts";
@@ -44,6 +45,7 @@ export class Labelling implements Work {
 
   /** Delivers what an earlier visit left, then begins. */
   static async begin(token: string, project: Project, bands: Bands): Promise<void> {
+    deleteOldDrafts();
     const outbox = await Outbox.open(
       (left, reached) => {
         the("#delivery").textContent = left && !reached ? `Offline: ${left} saved here, to be sent` : "";
@@ -93,7 +95,7 @@ export class Labelling implements Work {
 
   changed(): void {
     const { stage } = this.desk;
-    if (this.current && !stage.isDragging) this.outbox.putDraft(this.current.task.leaseId, stage.points);
+    if (this.current && !stage.isDragging) putDraft(this.current.task.leaseId, stage.points);
   }
 
   private async arrived(refusal?: Refusal): Promise<void> {
@@ -113,10 +115,10 @@ export class Labelling implements Work {
     const { task } = held;
     this.suggested = task.suggestion && pointsOf(task.suggestion);
     try {
-      const [levels, draft] = await Promise.all([held.levels, this.outbox.draft(task.leaseId)]);
+      const levels = await held.levels;
       if (this.current !== held) return;
       const others = this.suggested ? [{ name: "model", points: this.suggested }] : [];
-      this.desk.show({ levels, points: draft ?? this.suggested ?? {} }, others);
+      this.desk.show({ levels, points: draft(task.leaseId) ?? this.suggested ?? {} }, others);
     } catch (error) {
       this.desk.empty(`This image can't be shown (${(error as Error).message}): reject it.`);
     }
@@ -141,6 +143,7 @@ export class Labelling implements Work {
     this.current = undefined; // A second Enter must not save it again.
     const request = { requestId: crypto.randomUUID(), leaseId: held.task.leaseId, ...said };
     await this.outbox.put({ method, token: this.token, request });
+    deleteDraft(held.task.leaseId);
     this.hand.advance();
     this.counted += 1;
     this.tellProgress();

@@ -2,7 +2,6 @@
 
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 import { call, type Method, Refusal } from "./api.ts";
-import type { Points } from "./geometry.ts";
 import type { RejectImageRequestJson, SubmitLabelRequestJson } from "./protos/canicor/labeling/v1/labeling_pb.ts";
 
 /** A label or a reject on its way. */
@@ -15,7 +14,6 @@ export interface Letter {
 
 interface Kept extends DBSchema {
   letters: { key: number; value: Letter };
-  drafts: { key: string; value: Points };
 }
 
 const FIRST_WAIT = 1000;
@@ -46,7 +44,6 @@ export class Outbox {
     const kept = await openDB<Kept>("canicor-labelling", 1, {
       upgrade(database) {
         database.createObjectStore("letters", { autoIncrement: true });
-        database.createObjectStore("drafts");
       },
     });
     const outbox = new Outbox(kept, changed, refused);
@@ -69,25 +66,10 @@ export class Outbox {
 
   /** Keeps a letter; once this returns, it outlives the page. */
   async put(letter: Letter): Promise<void> {
-    const done = this.kept.transaction(["letters", "drafts"], "readwrite");
-    const [key] = await Promise.all([
-      done.objectStore("letters").add(letter),
-      done.objectStore("drafts").delete(letter.request.leaseId),
-      done.done,
-    ]);
+    const key = await this.kept.add("letters", letter);
     this.letters.push({ key, letter });
     this.changed(this.size, true);
     this.deliver();
-  }
-
-  /** Keeps points that are not saved yet. */
-  async putDraft(leaseId: string, points: Points): Promise<void> {
-    await this.kept.put("drafts", points, leaseId);
-  }
-
-  /** Returns the points that an earlier visit left for a lease. */
-  async draft(leaseId: string): Promise<Points | undefined> {
-    return this.kept.get("drafts", leaseId);
   }
 
   /** Returns once all is delivered. */
