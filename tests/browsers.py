@@ -31,7 +31,8 @@ def launched(playwright: Playwright) -> Iterator[Browser]:
     running.close()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: as long as it is there an event loop runs, and other tests want one of their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("There is no Chromium: `apt-get install chromium` brings one.")
