@@ -141,6 +141,7 @@ export class Labelling implements Work {
     const held = this.current;
     if (!held) return;
     this.current = undefined; // A second Enter must not save it again.
+    this.desk.refresh();
     const request = { requestId: crypto.randomUUID(), leaseId: held.task.leaseId, ...said };
     await this.outbox.put({ method, token: this.token, request });
     deleteDraft(held.task.leaseId);
