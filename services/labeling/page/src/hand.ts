@@ -19,7 +19,6 @@ export class Hand {
   private held: Held[] = [];
   private filling: Promise<void> | undefined;
   private timer = 0;
-  private open = true;
 
   /**
    * @param sent Leases whose labels are on their way to the service.
@@ -50,18 +49,12 @@ export class Hand {
     this.fill();
   }
 
-  /** Lets all go; their leases run out. */
-  close(): void {
-    this.open = false;
-    clearTimeout(this.timer);
-  }
-
   /** Asks for tasks until the hand is full or none is left, then now and then again. */
   fill(): void {
     clearTimeout(this.timer);
     this.filling ??= this.fillUp().then((wait) => {
       this.filling = undefined;
-      if (this.open) this.timer = window.setTimeout(() => this.fill(), wait);
+      this.timer = window.setTimeout(() => this.fill(), wait);
     });
   }
 
@@ -72,7 +65,6 @@ export class Hand {
         const others = this.held.slice(0, MOST - 1).map(({ task }) => task.leaseId);
         const held = [...new Set([...this.sent(), ...others])].slice(0, MOST - 1);
         const { task } = await call(this.token, "LeaseTask", { project: this.project, heldLeaseIds: held });
-        if (!this.open) return 0;
         this.add(task as Held["task"]);
       } while (this.held.length + this.sent().length < MOST);
       return RENEW_EVERY;
