@@ -6,12 +6,23 @@ pixels stay where the file stores them.
 
 import re
 
+from canicor.radiograph._deidentification import Deidentified, without_identity
 from canicor.radiograph._dicom import decode_dicom
 from canicor.radiograph._image import Codecs, Radiograph, Size, Unbounded, View, refusal
 from canicor.radiograph._quiet import quiet
 from canicor.radiograph._raster import decode_raster
 
-__all__ = ["MAX_PIXELS", "Codecs", "Radiograph", "Size", "Unbounded", "View", "decode"]
+__all__ = [
+    "MAX_PIXELS",
+    "Codecs",
+    "Deidentified",
+    "Radiograph",
+    "Size",
+    "Unbounded",
+    "View",
+    "decode",
+    "deidentified",
+]
 
 MAX_PIXELS = 64_000_000
 """The largest radiograph taken by default: three times a 43 x 43 cm detector of 0.1 mm pixels."""
@@ -30,7 +41,12 @@ _BARE_DATASET = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|..\0\0)|\0\x08\0.[A-Z]{
 
 
 def decode(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, size: Size | None = None, codecs: Codecs = Codecs.SAFE
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    size: Size | None = None,
+    codecs: Codecs = Codecs.SAFE,
+    whole_range: bool = False,
 ) -> Radiograph:
     """Reads one radiograph.
 
@@ -44,6 +60,8 @@ def decode(
         max_pixels: Limit of height x width, checked against the header before any pixel is decoded.
         size: What to resize it to, asked once the header is read, before any pixel is decoded; whole without it.
         codecs: Which decoders may run in this process.
+        whole_range: Leaves a linear window to whoever shows the radiograph: its levels go from the smallest to
+            the largest pixel that is not padding, and `window` says where the window lies in that.
 
     Raises:
         InvalidArgument: The bytes are no radiograph; `reason` is one of EMPTY_FILE, NOT_AN_IMAGE, TRUNCATED,
@@ -56,9 +74,33 @@ def decode(
         raise refusal("EMPTY_FILE", "The file is empty: send a DICOM, PNG, JPEG or TIFF file.")
     with quiet:
         # First DICOM: its preamble may hold the signature of another format (PS3.10 7.1).
-        if data[128:132] == b"DICM" or _BARE_DATASET.match(data):
-            return decode_dicom(data, max_pixels, size, codecs)
+        if _is_dicom(data):
+            return decode_dicom(data, max_pixels, size, codecs, whole_range=whole_range)
         for signature, file_format in _RASTER_SIGNATURES.items():
             if data.startswith(signature):
                 return decode_raster(data, file_format, max_pixels, size, codecs)
     raise refusal("NOT_AN_IMAGE", "The file is no image Canicor reads: send a DICOM, PNG, JPEG or TIFF file.")
+
+
+def deidentified(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Deidentified:
+    """Returns a radiograph's file without what says who the animal is, whose it is, and who treated it when.
+
+    Of a DICOM file only what it is measured by is kept: pixels, their size and how to show them, modality, view
+    and body part. It is decoded as before, but for a view that only a description or a code gave away. All of its
+    UIDs are replaced by one that comes of its pixels. A file of another format stays as it is.
+
+    Args:
+        data: The whole file, one that `decode` takes.
+        max_pixels: As for `decode`.
+
+    Raises:
+        InvalidArgument, ResourceExhausted: A DICOM file can't be parsed; as `decode`.
+    """
+    if not _is_dicom(data):
+        return Deidentified(data, (), states_burned_in=False)
+    with quiet:
+        return without_identity(data, max_pixels)
+
+
+def _is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM" or _BARE_DATASET.match(data) is not None

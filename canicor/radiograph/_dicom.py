@@ -22,7 +22,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.tag import BaseTag
 
-from canicor.radiograph._greyscale import greyscale
+from canicor.radiograph._greyscale import greyscale, take_window
 from canicor.radiograph._image import (
     Codecs,
     Radiograph,
@@ -79,7 +79,9 @@ _WIDEST_PIXEL = 4
 _BESIDE_PIXELS = 16 * 1024 * 1024
 
 
-def decode_dicom(data: bytes, max_pixels: int, size: Size | None, codecs: Codecs) -> Radiograph:
+def decode_dicom(
+    data: bytes, max_pixels: int, size: Size | None, codecs: Codecs, *, whole_range: bool
+) -> Radiograph:
     """Reads a DICOM file; see `canicor.radiograph.decode`."""
     # All of it: pydicom parses an element only when it is asked for.
     with decoding("DICOM"):
@@ -87,7 +89,7 @@ def decode_dicom(data: bytes, max_pixels: int, size: Size | None, codecs: Codecs
         if dataset is None:
             if codecs is Codecs.BOUNDED:
                 raise Unbounded
-            dataset = _dataset(data, max_pixels)
+            dataset = parsed(data, max_pixels)
         _check(dataset, max_pixels)
         if codecs is Codecs.BOUNDED and not _is_grey_of_at_most_16_bits(dataset):
             raise Unbounded
@@ -96,12 +98,15 @@ def decode_dicom(data: bytes, max_pixels: int, size: Size | None, codecs: Codecs
         aspect = _pair(dataset, "PixelAspectRatio") or (1.0, 1.0)
         resized_to = size(*received, spacing or aspect) if size else None
         stored = _stored_pixels(dataset, codecs)
+        window = None
         if stored.ndim == 2:
+            if whole_range:
+                window = take_window(dataset, stored)
             levels = finished(greyscale(dataset, stored, resized_to))
         else:
             luma = _luma(dataset, stored)
             levels = finished(resized(luma, *resized_to) if resized_to else luma)
-        return Radiograph(levels, spacing, "DICOM", _view(dataset), aspect, received)
+        return Radiograph(levels, spacing, "DICOM", _view(dataset), aspect, received, window)
 
 
 def _uncompressed(data: bytes) -> pydicom.FileDataset | None:
@@ -138,7 +143,7 @@ def _is_grey_of_at_most_16_bits(dataset: pydicom.FileDataset) -> bool:
     return grey and dataset.BitsAllocated in (8, 16)
 
 
-def _dataset(data: bytes, max_pixels: int) -> pydicom.FileDataset:
+def parsed(data: bytes, max_pixels: int) -> pydicom.FileDataset:
     """Parses the file, and sees to it that it has a transfer syntax."""
     preamble = data[128:132] == b"DICM"
     _check_deflated_size(data, 132 if preamble else 0, max_pixels)

@@ -44,6 +44,29 @@ def greyscale(dataset: Dataset, stored: NDArray[Any], size: tuple[int, int] | No
     return ramp.resized(stored, low, high, size) if ramp else resized_as_shown(stored, looked_up, *size)
 
 
+def take_window(dataset: Dataset, stored: NDArray[Any]) -> tuple[float, float] | None:
+    """Takes a linear window out of a data set, and returns where it lies.
+
+    Args:
+        dataset: Says how its pixels are to be shown.
+        stored: Integers [rows, columns].
+
+    Returns:
+        What is black and what is white, as shares of the range from the darkest to the brightest pixel that is not
+        padding; below 0 or above 1 where the window is wider. None where no window applies, or a curved one.
+    """
+    window = _Window.first_of(dataset)
+    if dataset.get("VOILUTSequence") or window is None or not (ends := window.ends):
+        return None
+    values = _modality_values(dataset, stored)[~_padding(dataset, stored)]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not low < high:
+        return None
+    del dataset.WindowCenter, dataset.WindowWidth
+    black, white = ((end - low) / (high - low) for end in ends)
+    return (1 - white, 1 - black) if dataset.PhotometricInterpretation == "MONOCHROME1" else (black, white)
+
+
 def _values(dataset: Dataset, stored: NDArray[Any], low: int, high: int) -> NDArray[np.int64]:
     """Returns the values to look up: the stored ones where padding leaves gaps, for they set the scale."""
     values = np.arange(low, high + 1)
@@ -181,6 +204,14 @@ class _Window:
         if center is None or width is None or not (np.isfinite(center) and 0 < width < np.inf):
             return None
         return cls(center, width, function)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The values between which a linear window rises; None for another, and for a step."""
+        # PS3.3 C.11.2.1.2.1 and C.11.2.1.3.2.
+        exact = self.function == "LINEAR_EXACT"
+        center, width = (self.center, self.width) if exact else (self.center - 0.5, self.width - 1)
+        return None if self.function == "SIGMOID" or width <= 0 else (center - width / 2, center + width / 2)
 
     def shown(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         center, width = np.float32(self.center), np.float32(self.width)

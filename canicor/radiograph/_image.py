@@ -67,6 +67,8 @@ class Radiograph:
             first of them that names one view.
         stated_aspect: PixelAspectRatio (0028,0034), vertical to horizontal.
         received: (height, width) as received, where `levels` is resized.
+        window: What the file asks to be shown as black and as white, in levels of 0..1 and beyond; only where it
+            was decoded with `whole_range` and has a linear window.
     """
 
     levels: Levels
@@ -75,6 +77,7 @@ class Radiograph:
     view: View
     stated_aspect: tuple[float, float] = (1.0, 1.0)
     received: tuple[int, int] | None = None
+    window: tuple[float, float] | None = None
 
     @property
     def pixels(self) -> NDArray[np.float32]:
