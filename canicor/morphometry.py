@@ -47,7 +47,7 @@ class Morphometry:
 
 
 @dataclass(frozen=True)
-class _Plausible:
+class Limits:
     """A figure of `Morphometry`: its name in a sentence, and its mean and standard deviation over dogs."""
 
     what: str
@@ -55,25 +55,36 @@ class _Plausible:
     deviation: float
     unit: str
 
+    @property
+    def lowest(self) -> float:
+        """The smallest value that is plausible."""
+        return self.mean - DEVIATIONS * self.deviation
+
+    @property
+    def highest(self) -> float:
+        """The largest."""
+        return self.mean + DEVIATIONS * self.deviation
+
     def sentence(self, value: float) -> str | None:
         """Returns what is wrong with a value; None where it is plausible."""
-        lowest, highest = (self.mean + sign * DEVIATIONS * self.deviation for sign in (-1, 1))
-        if lowest <= value <= highest:
+        if self.lowest <= value <= self.highest:
             return None
-        return f"{self.what} is {value:.2f}{self.unit}: {lowest:.2f} to {highest:.2f} are plausible in a dog."
+        plausible = f"{self.lowest:.2f} to {self.highest:.2f} are plausible in a dog"
+        return f"{self.what} is {value:.2f}{self.unit}: {plausible}."
 
 
-# 58 hearts, measured again from the published key points of the CCK overview figure: the priors of the phantom.
-_PLAUSIBLE = {
-    "axis_angle": _Plausible("The angle of the long axis to the spine", 79.8, 8.5, " degrees"),
-    "axis_ratio": _Plausible("The short axis over the long axis", 0.90, 0.09, ""),
-    "long_crossing": _Plausible("The share of the long axis at which the short axis crosses it", 0.34, 0.05, ""),
-    "short_crossing": _Plausible("The share of the short axis at which the long axis crosses it", 0.61, 0.05, ""),
-    "carina_along": _Plausible("The carina's distance caudal to T4", 1.48, 0.62, " vertebrae"),
-    "carina_ventral": _Plausible("The carina's distance ventral to the spine", 2.07, 0.45, " vertebrae"),
-    "apex_along": _Plausible("The apex's distance caudal to T4", 2.32, 1.10, " vertebrae"),
-    "apex_ventral": _Plausible("The apex's distance ventral to the spine", 7.04, 1.00, " vertebrae"),
+PLAUSIBLE = {
+    "axis_angle": Limits("The angle of the long axis to the spine", 79.8, 8.5, " degrees"),
+    "axis_ratio": Limits("The short axis over the long axis", 0.90, 0.09, ""),
+    "long_crossing": Limits("The share of the long axis at which the short axis crosses it", 0.34, 0.05, ""),
+    "short_crossing": Limits("The share of the short axis at which the long axis crosses it", 0.61, 0.05, ""),
+    "carina_along": Limits("The carina's distance caudal to T4", 1.48, 0.62, " vertebrae"),
+    "carina_ventral": Limits("The carina's distance ventral to the spine", 2.07, 0.45, " vertebrae"),
+    "apex_along": Limits("The apex's distance caudal to T4", 2.32, 1.10, " vertebrae"),
+    "apex_ventral": Limits("The apex's distance ventral to the spine", 7.04, 1.00, " vertebrae"),
 }
+"""By figure, from 58 hearts, measured again from the published key points of the CCK overview figure: the priors
+of the phantom."""
 
 
 def morphometry(key_points: KeyPoints, pixel_spacing: tuple[float, float] = (1.0, 1.0)) -> Morphometry:
@@ -113,7 +124,7 @@ def implausible(key_points: KeyPoints, pixel_spacing: tuple[float, float] = (1.0
         pixel_spacing: As for `canicor.vhs.measure`.
     """
     measured = morphometry(key_points, pixel_spacing)
-    sentences = (limits.sentence(getattr(measured, figure)) for figure, limits in _PLAUSIBLE.items())
+    sentences = (limits.sentence(getattr(measured, figure)) for figure, limits in PLAUSIBLE.items())
     return [sentence for sentence in sentences if sentence]
 
 

@@ -26,6 +26,7 @@ from canicor import radiograph
 from canicor.client import DEFAULT_DEADLINE, translated
 from canicor.errors import CanicorError, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from canicor.labeling.v1 import labeling_pb2 as pb
+from canicor.morphometry import PLAUSIBLE
 from canicor.vhs import BAND_NOTICE, LARGE_ABOVE, SMALL_BELOW
 from services.runtime.settings import ServerSettings, split_address
 
@@ -188,26 +189,42 @@ class _Calls:
 
 
 async def _pixels(calls: _Calls, request: web.Request) -> web.StreamResponse:
-    """Answers an image's grey levels row by row, bright = dense; headers say how many, and of how many bits."""
+    """Answers an image's grey levels row by row, bright = dense.
+
+    Headers say how many, of how many bits, and which shares of their range are black and white at first.
+    """
     asked = pb.GetImageRequest(image_id=request.match_info["image_id"])
     answer = await calls.call(request, "GetImage", asked)
-    levels = (await asyncio.to_thread(radiograph.decode, answer.content)).levels
+    shown = await asyncio.to_thread(radiograph.decode, answer.content, whole_range=True)
+    levels = shown.levels
     if levels.dtype != np.uint8:
         levels = np.rint(levels * np.float32(_LARGEST_LEVEL)).astype("<u2")
     rows, columns = levels.shape
+    black, white = shown.window or (0.0, 1.0)
     headers = {
         **_HEADERS,
         "Canicor-Bits": str(8 * levels.dtype.itemsize),
         "Canicor-Columns": str(columns),
         "Canicor-Rows": str(rows),
         "Canicor-Pixel-Aspect": str(answer.image.pixel_aspect),
+        "Canicor-Black": str(black),
+        "Canicor-White": str(white),
     }
     return web.Response(body=levels.tobytes(), content_type="application/octet-stream", headers=headers)
 
 
 async def _bands(request: web.Request) -> web.StreamResponse:
-    """Answers where the classes begin, for these live in the library alone."""
-    bands = {"smallBelow": SMALL_BELOW, "largeAbove": LARGE_ABOVE, "notice": BAND_NOTICE}
+    """Answers where the classes begin and what is plausible, for these live in the library alone."""
+    plausible = {
+        figure: {"what": limits.what, "lowest": limits.lowest, "highest": limits.highest, "unit": limits.unit}
+        for figure, limits in PLAUSIBLE.items()
+    }
+    bands = {
+        "smallBelow": SMALL_BELOW,
+        "largeAbove": LARGE_ABOVE,
+        "notice": BAND_NOTICE,
+        "plausible": plausible,
+    }
     return web.json_response(bands, headers=_HEADERS)
 
 

@@ -43,6 +43,23 @@ export interface Bands {
   readonly largeAbove: number;
   /** What a reader must know of them. */
   readonly notice: string;
+  /** By figure of a heart. */
+  readonly plausible: Readonly<Record<string, Limits>>;
+}
+
+/** Between which values a figure of a heart is plausible. */
+export interface Limits {
+  /** The figure, as a sentence begins. */
+  readonly what: string;
+  readonly lowest: number;
+  readonly highest: number;
+  readonly unit: string;
+}
+
+/** Which grey levels are spread from black to white, as shares of the whole range. */
+export interface Window {
+  readonly centre: number;
+  readonly width: number;
 }
 
 /** An image's grey levels, of 8 or 16 bits. */
@@ -53,6 +70,8 @@ export interface Pixels {
   readonly height: number;
   /** A pixel's height over its width. */
   readonly aspect: number;
+  /** As the file asks to be shown. */
+  readonly window: Window;
 }
 
 /** The service's refusal of a call, or that it was not reached: then `code` is UNAVAILABLE. */
@@ -92,11 +111,13 @@ export async function bands(): Promise<Bands> {
 export async function pixels(token: string, imageId: string): Promise<Pixels> {
   const answer = await answered(`/images/${imageId}/pixels`, { headers: authorization(token) });
   const bytes = await answer.arrayBuffer();
-  const [width, height, bits, aspect] = ["Columns", "Rows", "Bits", "Pixel-Aspect"].map((name) =>
+  const names = ["Columns", "Rows", "Bits", "Pixel-Aspect", "Black", "White"] as const;
+  const [width, height, bits, aspect, black, white] = names.map((name) =>
     Number(answer.headers.get(`Canicor-${name}`)),
-  ) as [number, number, number, number];
+  ) as [number, number, number, number, number, number];
+  const window = { centre: (black + white) / 2, width: white - black };
   // Two bytes a pixel are little-endian, as every machine with a browser is.
-  return { pixels: bits === 8 ? new Uint8Array(bytes) : new Uint16Array(bytes), width, height, aspect };
+  return { pixels: bits === 8 ? new Uint8Array(bytes) : new Uint16Array(bytes), width, height, aspect, window };
 }
 
 async function answered(url: string, options: RequestInit): Promise<Response> {

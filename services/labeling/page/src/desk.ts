@@ -3,6 +3,7 @@
 import { type Action, Actions } from "./actions.ts";
 import type { Bands } from "./api.ts";
 import { deviation, measure, NAMES, WHERE } from "./geometry.ts";
+import { implausible } from "./morphometry.ts";
 import type { Other } from "./overlay.ts";
 import { made, the, view } from "./page.ts";
 import type { ProjectJson } from "./protos/canicor/labeling/v1/labeling_pb.ts";
@@ -99,8 +100,9 @@ export class Desk {
     const found: string[] = [];
     const askew = (deviation(this.stage.points, this.stage.aspect) * 180) / Math.PI;
     if (askew > ASKEW) found.push(`The short axis is ${askew.toFixed(0)}° off the perpendicular.`);
-    if (vhs && (vhs < PLAUSIBLE[0] || vhs > PLAUSIBLE[1])) found.push("No dog's heart has this size.");
-    return found;
+    if (vhs === undefined) return found;
+    if (vhs < PLAUSIBLE[0] || vhs > PLAUSIBLE[1]) found.push("No dog's heart has this size.");
+    return [...found, ...implausible(this.stage.points, this.stage.aspect, this.bands.plausible)];
   }
 
   private everybodys(): Action[] {

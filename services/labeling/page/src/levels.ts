@@ -1,4 +1,4 @@
-import type { Pixels } from "./api.ts";
+import type { Pixels, Window } from "./api.ts";
 
 /** An image's grey levels, and the same at a half, a quarter, ... of the size, for a picture without moire. */
 export interface Levels {
@@ -7,6 +7,8 @@ export interface Levels {
   readonly bits: 8 | 16;
   /** A pixel's height over its width. */
   readonly aspect: number;
+  /** As the file asks to be shown. */
+  readonly window: Window;
   /** Level n has floor(width / 2^n) columns and floor(height / 2^n) rows. */
   readonly pixels: readonly (Uint8Array | Uint16Array)[];
 }
@@ -14,13 +16,13 @@ export interface Levels {
 const SMALLEST_SIDE = 128;
 
 /** Returns the levels of an image's pixels, row by row. */
-export function levels({ pixels: whole, width, height, aspect }: Pixels): Levels {
+export function levels({ pixels: whole, width, height, aspect, window }: Pixels): Levels {
   if (whole.length !== width * height) throw new RangeError(`${whole.length} pixels are not ${width} x ${height}`);
   const pixels = [whole];
   for (let level = 1; Math.min(width, height) >> level >= SMALLEST_SIDE; level++) {
     pixels.push(halved(pixels[level - 1] as Uint8Array, width >> (level - 1), width >> level, height >> level));
   }
-  return { width, height, bits: whole.BYTES_PER_ELEMENT === 1 ? 8 : 16, aspect, pixels };
+  return { width, height, bits: whole.BYTES_PER_ELEMENT === 1 ? 8 : 16, aspect, window, pixels };
 }
 
 /** Returns the mean of each four pixels. */

@@ -1,14 +1,9 @@
 /** Draws a radiograph by WebGL 2: any zoom, any window, a lens; the pixels stay what they are. */
 
+import type { Window } from "./api.ts";
 import type { Point } from "./geometry.ts";
 import type { Levels } from "./levels.ts";
 import type { Viewport } from "./viewport.ts";
-
-/** Which grey levels are spread from black to white, as shares of the whole range. */
-export interface Window {
-  readonly centre: number;
-  readonly width: number;
-}
 
 export interface Lens {
   /** On the screen, in CSS pixels. */
@@ -16,8 +11,6 @@ export interface Lens {
   readonly radius: number;
   readonly zoom: number;
 }
-
-export const WHOLE_RANGE: Window = { centre: 0.5, width: 1 };
 
 const CORNERS = `#version 300 es
 void main() {

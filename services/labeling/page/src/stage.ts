@@ -1,15 +1,17 @@
 /** The radiograph and the six points on it: what is seen, dragged, zoomed and undone. */
 
+import type { Window } from "./api.ts";
 import { inside, measure, missing, moved, type Name, type Point, type Points } from "./geometry.ts";
 import { History } from "./history.ts";
 import type { Levels } from "./levels.ts";
 import { type Handles, type Other, Overlay } from "./overlay.ts";
-import { Picture, WHOLE_RANGE, type Window } from "./picture.ts";
+import { Picture } from "./picture.ts";
 import { Viewport } from "./viewport.ts";
 
 const LENS = { radius: 80, zoom: 3 };
 const WHEEL = 0.0015; // of a doubling of the zoom, for one pixel of the wheel
 const FINEST = 0.25; // of a pixel: what Shift and an arrow move by
+const WHOLE_RANGE: Window = { centre: 0.5, width: 1 };
 const STILL = 4; // screen pixels that a click may slip
 
 type Gesture =
@@ -94,7 +96,7 @@ export class Stage {
     this.gesture = this.dragged = this.selected = this.view = undefined;
     this.overlay.leave();
     this.history = new History(shown?.points ?? {});
-    this.window = WHOLE_RANGE;
+    this.window = shown?.levels.window ?? WHOLE_RANGE;
     this.root.classList.toggle("blank", !shown);
     if (shown) {
       this.picture.show(shown.levels);
@@ -127,7 +129,7 @@ export class Stage {
   /** Shows the whole image in its own greys. */
   reset(): void {
     this.view?.fit();
-    this.window = WHOLE_RANGE;
+    this.window = this.shown?.levels.window ?? WHOLE_RANGE;
     this.inverted = false;
     this.redraw();
   }

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file canicor/labeling/v1/labeling.proto.
  */
 export const file_canicor_labeling_v1_labeling: GenFile = /*@__PURE__*/
-  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSKSAQoLSW1wb3J0SW1hZ2USDwoHY29udGVudBgBIAEoDBISCgpzdWJqZWN0X2lkGAIgASgJEisKBm9yaWdpbhgDIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEjEKBWxhYmVsGAQgASgLMiIuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRlZExhYmVsIlgKDUltcG9ydGVkTGFiZWwSNQoKa2V5X3BvaW50cxgBIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEhAKCGxhYmVsbGVyGAIgASgJIlgKE0ltcG9ydEltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIwCgZpbWFnZXMYAiADKAsyIC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlIm4KFEltcG9ydEltYWdlc1Jlc3BvbnNlEhMKC2FkZGVkX2NvdW50GAEgASgDEhMKC2tub3duX2NvdW50GAIgASgDEhEKCWltYWdlX2lkcxgDIAMoCRIZChFhZGRlZF9sYWJlbF9jb3VudBgEIAEoAyJOChJJbXBvcnRCYXRjaFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIQCghiYXRjaF9pZBgCIAEoCRIVCg13aXRoX2RvdWJ0ZnVsGAMgASgIIj8KE0ltcG9ydEJhdGNoUmVzcG9uc2USEwoLYWRkZWRfY291bnQYASABKAMSEwoLa25vd25fY291bnQYAiABKAMi8gEKBUltYWdlEgoKAmlkGAEgASgJEg8KB3Byb2plY3QYAiABKAkSCwoDdXJsGAMgASgJEg4KBnNoYTI1NhgEIAEoCRINCgV3aWR0aBgFIAEoBRIOCgZoZWlnaHQYBiABKAUSFAoMcGl4ZWxfYXNwZWN0GAcgASgBEisKBm9yaWdpbhgIIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEhIKCnN1YmplY3RfaWQYCSABKAkSEAoIYmF0Y2hfaWQYCiABKAkSEwoLYmF0Y2hfaW5kZXgYCyABKAMSEgoKYmF0Y2hfc2VlZBgMIAEoBCJ8ChBMZWFzZVRhc2tSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSKwoIZHVyYXRpb24YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKYWRqdWRpY2F0ZRgDIAEoCBIWCg5oZWxkX2xlYXNlX2lkcxgEIAMoCSI8ChFMZWFzZVRhc2tSZXNwb25zZRInCgR0YXNrGAEgASgLMhkuY2FuaWNvci5sYWJlbGluZy52MS5UYXNrItcBCgRUYXNrEhAKCGxlYXNlX2lkGAEgASgJEikKBWltYWdlGAIgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoKc3VnZ2VzdGlvbhgEIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEioKBmxhYmVscxgFIAMoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwiywEKElN1Ym1pdExhYmVsUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEjUKCmtleV9wb2ludHMYAyABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxItCgp0aW1lX3NwZW50GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHN1Z2dlc3Rpb25fc2hvd24YBSABKAgSDwoHY29tbWVudBgGIAEoCSJAChNTdWJtaXRMYWJlbFJlc3BvbnNlEikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCLtAwoFTGFiZWwSCgoCaWQYASABKAkSEAoIaW1hZ2VfaWQYAiABKAkSEAoIbGFiZWxsZXIYAyABKAkSNQoKa2V5X3BvaW50cxgEIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEgsKA3ZocxgFIAEoARI1CgpoZWFydF9zaXplGAYgASgOMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5IZWFydFNpemUSOAoNcmVqZWN0X3JlYXNvbhgHIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0UmVhc29uEjYKDHJldmlld19zdGF0ZRgIIAEoDjIgLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3U3RhdGUSEAoIcmV2aWV3ZXIYCSABKAkSLwoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCnRpbWVfc3BlbnQYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHY29tbWVudBgMIAEoCRIYChBzdWdnZXN0aW9uX3Nob3duGA0gASgIEhQKDGFkanVkaWNhdGlvbhgOIAEoCBIUCgxzdWdnZXN0ZWRfYnkYDyABKAkifgoSUmVqZWN0SW1hZ2VSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbGVhc2VfaWQYAiABKAkSMQoGcmVhc29uGAMgASgOMiEuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RSZWFzb24SDwoHY29tbWVudBgEIAEoCSJAChNSZWplY3RJbWFnZVJlc3BvbnNlEikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbCKyAQoSUmV2aWV3TGFiZWxSZXF1ZXN0EhAKCGxhYmVsX2lkGAEgASgJEjEKCGFwcHJvdmFsGAIgASgLMh0uY2FuaWNvci5sYWJlbGluZy52MS5BcHByb3ZhbEgAEjcKCmNvcnJlY3Rpb24YAyABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50c0gAEhMKCXNlbmRfYmFjaxgEIAEoCUgAQgkKB3ZlcmRpY3QiCgoIQXBwcm92YWwiQAoTUmV2aWV3TGFiZWxSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwiMAoOU2V0R29sZFJlcXVlc3QSEAoIaW1hZ2VfaWQYASABKAkSDAoEZ29sZBgCIAEoCCIRCg9TZXRHb2xkUmVzcG9uc2UigwEKEUxpc3RMYWJlbHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSNgoMcmV2aWV3X3N0YXRlGAIgASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChJMaXN0TGFiZWxzUmVzcG9uc2USKgoGbGFiZWxzGAEgAygLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoPR2V0SW1hZ2VSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJIk4KEEdldEltYWdlUmVzcG9uc2USKQoFaW1hZ2UYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkltYWdlEg8KB2NvbnRlbnQYAiABKAwicQoURXhwb3J0RGF0YXNldFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIVCg1yZXZpZXdlZF9vbmx5GAIgASgIEjEKBmZvcm1hdBgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0Rm9ybWF0IkkKFUV4cG9ydERhdGFzZXRSZXNwb25zZRINCgVjaHVuaxgBIAEoDBIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDIiYKE0dldEFncmVlbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKwAQoUR2V0QWdyZWVtZW50UmVzcG9uc2USMQoFcGFpcnMYASADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJBZ3JlZW1lbnQSMwoGaW1hZ2VzGAIgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZUFncmVlbWVudBIwCgRnb2xkGAMgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50IscCCg1QYWlyQWdyZWVtZW50Eg0KBWZpcnN0GAEgASgJEg4KBnNlY29uZBgCIAEoCRITCgtpbWFnZV9jb3VudBgDIAEoAxIUCgxyZWplY3RfY291bnQYBCABKAMSMwoDdmhzGAUgASgLMiYuY2FuaWNvci5sYWJlbGluZy52MS5MaW1pdHNPZkFncmVlbWVudBIjChZpbnRyYWNsYXNzX2NvcnJlbGF0aW9uGAYgASgBSACIAQESEgoFa2FwcGEYByABKAFIAYgBARIbChNrZXlfcG9pbnRfZGlzdGFuY2VzGAggAygBEjwKDG1lYXN1cmVtZW50cxgJIAMoCzImLmNhbmljb3IubGFiZWxpbmcudjEuUGFpcmVkTWVhc3VyZW1lbnRCGQoXX2ludHJhY2xhc3NfY29ycmVsYXRpb25CCAoGX2thcHBhIjIKEVBhaXJlZE1lYXN1cmVtZW50Eg0KBWZpcnN0GAEgASgBEg4KBnNlY29uZBgCIAEoASI/ChFMaW1pdHNPZkFncmVlbWVudBIMCgRiaWFzGAEgASgBEg0KBWxvd2VyGAIgASgBEg0KBXVwcGVyGAMgASgBIlYKDkltYWdlQWdyZWVtZW50EhAKCGltYWdlX2lkGAEgASgJEhYKDnZoc19kaWZmZXJlbmNlGAIgASgBEhoKEmtleV9wb2ludF9kaXN0YW5jZRgDIAEoASJQChJHZXRQcm9ncmVzc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicwoTR2V0UHJvZ3Jlc3NSZXNwb25zZRISCgpkb25lX2NvdW50GAEgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCm9wZW5fY291bnQYAyABKAMiJwoUR2V0U3RhdGlzdGljc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKkAwoVR2V0U3RhdGlzdGljc1Jlc3BvbnNlEhMKC2ltYWdlX2NvdW50GAEgASgDEhYKDmxhYmVsbGVkX2NvdW50GAIgASgDEhYKDnJlamVjdGVkX2NvdW50GAMgASgDEhQKDGxlYXNlZF9jb3VudBgEIAEoAxISCgpvcGVuX2NvdW50GAUgASgDEhYKDnJldmlld2VkX2NvdW50GAYgASgDEjgKC2hlYXJ0X3NpemVzGAcgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5IZWFydFNpemVDb3VudBI1CglsYWJlbGxlcnMYCCADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsbGVyQ291bnQSFgoOZGlzcHV0ZWRfY291bnQYCSABKAMSKwoEZGF5cxgKIAMoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuRGF5Q291bnQSFQoNdmhzX2hpc3RvZ3JhbRgLIAMoAxIbChN2aHNfaGlzdG9ncmFtX3N0YXJ0GAwgASgBEhoKEnZoc19oaXN0b2dyYW1fc3RlcBgNIAEoASInCghEYXlDb3VudBIMCgRkYXRlGAEgASgJEg0KBWNvdW50GAIgASgDIlYKDkhlYXJ0U2l6ZUNvdW50EjUKCmhlYXJ0X3NpemUYASABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRINCgVjb3VudBgCIAEoAyJmCg1MYWJlbGxlckNvdW50EhAKCGxhYmVsbGVyGAEgASgJEg0KBWNvdW50GAIgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKpkBCgpRdWV1ZU9yZGVyEhsKF1FVRVVFX09SREVSX1VOU1BFQ0lGSUVEEAASFgoSUVVFVUVfT1JERVJfSU1QT1JUEAESGQoVUVVFVUVfT1JERVJfVU5DRVJUQUlOEAISHwobUVVFVUVfT1JERVJfTkVBUl9USFJFU0hPTERTEAMSGgoWUVVFVUVfT1JERVJfRVZFTl9TSVpFUxAEKlsKBk9yaWdpbhIWChJPUklHSU5fVU5TUEVDSUZJRUQQABIPCgtPUklHSU5fUkVBTBABEhQKEE9SSUdJTl9HRU5FUkFURUQQAhISCg5PUklHSU5fUEhBTlRPTRADKqABCgxSZWplY3RSZWFzb24SHQoZUkVKRUNUX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGFJFSkVDVF9SRUFTT05fUE9PUl9JTUFHRRABEh0KGVJFSkVDVF9SRUFTT05fTk9UX0xBVEVSQUwQAhIbChdSRUpFQ1RfUkVBU09OX05PVF9BX0RPRxADEhcKE1JFSkVDVF9SRUFTT05fT1RIRVIQBCqYAQoLUmV2aWV3U3RhdGUSHAoYUkVWSUVXX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUUkVWSUVXX1NUQVRFX1BFTkRJTkcQARIZChVSRVZJRVdfU1RBVEVfQVBQUk9WRUQQAhIaChZSRVZJRVdfU1RBVEVfQ09SUkVDVEVEEAMSGgoWUkVWSUVXX1NUQVRFX1NFTlRfQkFDSxAEKpgBCgxFeHBvcnRGb3JtYXQSHQoZRVhQT1JUX0ZPUk1BVF9VTlNQRUNJRklFRBAAEhoKFkVYUE9SVF9GT1JNQVRfTUFOSUZFU1QQARIWChJFWFBPUlRfRk9STUFUX0NPQ08QAhIVChFFWFBPUlRfRk9STUFUX0NTVhADEh4KGkVYUE9SVF9GT1JNQVRfTEFCRUxfU1RVRElPEAQypAwKD0xhYmVsaW5nU2VydmljZRJdCgpTZXRQcm9qZWN0EiYuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuU2V0UHJvamVjdFJlc3BvbnNlEl0KCkdldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9qZWN0UmVzcG9uc2USYwoMTGlzdFByb2plY3RzEiguY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXNwb25zZRJjCgxJbXBvcnRJbWFnZXMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1Jlc3BvbnNlEmAKC0ltcG9ydEJhdGNoEicuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRCYXRjaFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVzcG9uc2USWgoJTGVhc2VUYXNrEiUuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXF1ZXN0GiYuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXNwb25zZRJgCgtTdWJtaXRMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuU3VibWl0TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlc3BvbnNlEmAKC1JlamVjdEltYWdlEicuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RJbWFnZVJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVzcG9uc2USYAoLUmV2aWV3TGFiZWwSJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld0xhYmVsUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXNwb25zZRJUCgdTZXRHb2xkEiMuY2FuaWNvci5sYWJlbGluZy52MS5TZXRHb2xkUmVxdWVzdBokLmNhbmljb3IubGFiZWxpbmcudjEuU2V0R29sZFJlc3BvbnNlEl0KCkxpc3RMYWJlbHMSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0TGFiZWxzUmVzcG9uc2USVwoIR2V0SW1hZ2USJC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEltYWdlUmVxdWVzdBolLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXNwb25zZRJoCg1FeHBvcnREYXRhc2V0EikuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0RGF0YXNldFJlc3BvbnNlMAESYwoMR2V0QWdyZWVtZW50EiguY2FuaWNvci5sYWJlbGluZy52MS5HZXRBZ3JlZW1lbnRSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5HZXRBZ3JlZW1lbnRSZXNwb25zZRJgCgtHZXRQcm9ncmVzcxInLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvZ3Jlc3NSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9ncmVzc1Jlc3BvbnNlEmYKDUdldFN0YXRpc3RpY3MSKS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFN0YXRpc3RpY3NSZXF1ZXN0GiouY2FuaWNvci5sYWJlbGluZy52MS5HZXRTdGF0aXN0aWNzUmVzcG9uc2ViBnByb3RvMw", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSKSAQoLSW1wb3J0SW1hZ2USDwoHY29udGVudBgBIAEoDBISCgpzdWJqZWN0X2lkGAIgASgJEisKBm9yaWdpbhgDIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEjEKBWxhYmVsGAQgASgLMiIuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRlZExhYmVsIlgKDUltcG9ydGVkTGFiZWwSNQoKa2V5X3BvaW50cxgBIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEhAKCGxhYmVsbGVyGAIgASgJIlgKE0ltcG9ydEltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIwCgZpbWFnZXMYAiADKAsyIC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlIrABChRJbXBvcnRJbWFnZXNSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAxIRCglpbWFnZV9pZHMYAyADKAkSGQoRYWRkZWRfbGFiZWxfY291bnQYBCABKAMSQAoRZGVpZGVudGlmaWNhdGlvbnMYBSADKAsyJS5jYW5pY29yLmxhYmVsaW5nLnYxLkRlaWRlbnRpZmljYXRpb24iWAoQRGVpZGVudGlmaWNhdGlvbhINCgVpbmRleBgBIAEoBRIaChJyZW1vdmVkX2F0dHJpYnV0ZXMYAiADKAkSGQoRYnVybmVkX2luX3dhcm5pbmcYAyABKAkiTgoSSW1wb3J0QmF0Y2hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEAoIYmF0Y2hfaWQYAiABKAkSFQoNd2l0aF9kb3VidGZ1bBgDIAEoCCI/ChNJbXBvcnRCYXRjaFJlc3BvbnNlEhMKC2FkZGVkX2NvdW50GAEgASgDEhMKC2tub3duX2NvdW50GAIgASgDIvIBCgVJbWFnZRIKCgJpZBgBIAEoCRIPCgdwcm9qZWN0GAIgASgJEgsKA3VybBgDIAEoCRIOCgZzaGEyNTYYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhQKDHBpeGVsX2FzcGVjdBgHIAEoARIrCgZvcmlnaW4YCCABKA4yGy5jYW5pY29yLmxhYmVsaW5nLnYxLk9yaWdpbhISCgpzdWJqZWN0X2lkGAkgASgJEhAKCGJhdGNoX2lkGAogASgJEhMKC2JhdGNoX2luZGV4GAsgASgDEhIKCmJhdGNoX3NlZWQYDCABKAQifAoQTGVhc2VUYXNrUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEisKCGR1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCmFkanVkaWNhdGUYAyABKAgSFgoOaGVsZF9sZWFzZV9pZHMYBCADKAkiPAoRTGVhc2VUYXNrUmVzcG9uc2USJwoEdGFzaxgBIAEoCzIZLmNhbmljb3IubGFiZWxpbmcudjEuVGFzayLXAQoEVGFzaxIQCghsZWFzZV9pZBgBIAEoCRIpCgVpbWFnZRgCIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKCnN1Z2dlc3Rpb24YBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxIqCgZsYWJlbHMYBSADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIssBChJTdWJtaXRMYWJlbFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRI1CgprZXlfcG9pbnRzGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSLQoKdGltZV9zcGVudBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIYChBzdWdnZXN0aW9uX3Nob3duGAUgASgIEg8KB2NvbW1lbnQYBiABKAkiQAoTU3VibWl0TGFiZWxSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwi7QMKBUxhYmVsEgoKAmlkGAEgASgJEhAKCGltYWdlX2lkGAIgASgJEhAKCGxhYmVsbGVyGAMgASgJEjUKCmtleV9wb2ludHMYBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxILCgN2aHMYBSABKAESNQoKaGVhcnRfc2l6ZRgGIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEjgKDXJlamVjdF9yZWFzb24YByABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhI2CgxyZXZpZXdfc3RhdGUYCCABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhAKCHJldmlld2VyGAkgASgJEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgp0aW1lX3NwZW50GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2NvbW1lbnQYDCABKAkSGAoQc3VnZ2VzdGlvbl9zaG93bhgNIAEoCBIUCgxhZGp1ZGljYXRpb24YDiABKAgSFAoMc3VnZ2VzdGVkX2J5GA8gASgJIn4KElJlamVjdEltYWdlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEjEKBnJlYXNvbhgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0UmVhc29uEg8KB2NvbW1lbnQYBCABKAkiQAoTUmVqZWN0SW1hZ2VSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwisgEKElJldmlld0xhYmVsUmVxdWVzdBIQCghsYWJlbF9pZBgBIAEoCRIxCghhcHByb3ZhbBgCIAEoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuQXBwcm92YWxIABI3Cgpjb3JyZWN0aW9uGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHNIABITCglzZW5kX2JhY2sYBCABKAlIAEIJCgd2ZXJkaWN0IgoKCEFwcHJvdmFsIkAKE1Jldmlld0xhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIjAKDlNldEdvbGRSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJEgwKBGdvbGQYAiABKAgiEQoPU2V0R29sZFJlc3BvbnNlIoMBChFMaXN0TGFiZWxzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjYKDHJldmlld19zdGF0ZRgCIAEoDjIgLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3U3RhdGUSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiWQoSTGlzdExhYmVsc1Jlc3BvbnNlEioKBmxhYmVscxgBIAMoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKD0dldEltYWdlUmVxdWVzdBIQCghpbWFnZV9pZBgBIAEoCSJOChBHZXRJbWFnZVJlc3BvbnNlEikKBWltYWdlGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZRIPCgdjb250ZW50GAIgASgMInEKFEV4cG9ydERhdGFzZXRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSFQoNcmV2aWV3ZWRfb25seRgCIAEoCBIxCgZmb3JtYXQYAyABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLkV4cG9ydEZvcm1hdCJJChVFeHBvcnREYXRhc2V0UmVzcG9uc2USDQoFY2h1bmsYASABKAwSDgoGZGlnZXN0GAIgASgJEhEKCXJvd19jb3VudBgDIAEoAyImChNHZXRBZ3JlZW1lbnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkisAEKFEdldEFncmVlbWVudFJlc3BvbnNlEjEKBXBhaXJzGAEgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50EjMKBmltYWdlcxgCIAMoCzIjLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2VBZ3JlZW1lbnQSMAoEZ29sZBgDIAMoCzIiLmNhbmljb3IubGFiZWxpbmcudjEuUGFpckFncmVlbWVudCLHAgoNUGFpckFncmVlbWVudBINCgVmaXJzdBgBIAEoCRIOCgZzZWNvbmQYAiABKAkSEwoLaW1hZ2VfY291bnQYAyABKAMSFAoMcmVqZWN0X2NvdW50GAQgASgDEjMKA3ZocxgFIAEoCzImLmNhbmljb3IubGFiZWxpbmcudjEuTGltaXRzT2ZBZ3JlZW1lbnQSIwoWaW50cmFjbGFzc19jb3JyZWxhdGlvbhgGIAEoAUgAiAEBEhIKBWthcHBhGAcgASgBSAGIAQESGwoTa2V5X3BvaW50X2Rpc3RhbmNlcxgIIAMoARI8CgxtZWFzdXJlbWVudHMYCSADKAsyJi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJlZE1lYXN1cmVtZW50QhkKF19pbnRyYWNsYXNzX2NvcnJlbGF0aW9uQggKBl9rYXBwYSIyChFQYWlyZWRNZWFzdXJlbWVudBINCgVmaXJzdBgBIAEoARIOCgZzZWNvbmQYAiABKAEiPwoRTGltaXRzT2ZBZ3JlZW1lbnQSDAoEYmlhcxgBIAEoARINCgVsb3dlchgCIAEoARINCgV1cHBlchgDIAEoASJWCg5JbWFnZUFncmVlbWVudBIQCghpbWFnZV9pZBgBIAEoCRIWCg52aHNfZGlmZmVyZW5jZRgCIAEoARIaChJrZXlfcG9pbnRfZGlzdGFuY2UYAyABKAEiUAoSR2V0UHJvZ3Jlc3NSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSKQoFc2luY2UYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInMKE0dldFByb2dyZXNzUmVzcG9uc2USEgoKZG9uZV9jb3VudBgBIAEoAxI0ChFtZWRpYW5fdGltZV9zcGVudBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpvcGVuX2NvdW50GAMgASgDIicKFEdldFN0YXRpc3RpY3NSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkipAMKFUdldFN0YXRpc3RpY3NSZXNwb25zZRITCgtpbWFnZV9jb3VudBgBIAEoAxIWCg5sYWJlbGxlZF9jb3VudBgCIAEoAxIWCg5yZWplY3RlZF9jb3VudBgDIAEoAxIUCgxsZWFzZWRfY291bnQYBCABKAMSEgoKb3Blbl9jb3VudBgFIAEoAxIWCg5yZXZpZXdlZF9jb3VudBgGIAEoAxI4CgtoZWFydF9zaXplcxgHIAMoCzIjLmNhbmljb3IubGFiZWxpbmcudjEuSGVhcnRTaXplQ291bnQSNQoJbGFiZWxsZXJzGAggAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbGxlckNvdW50EhYKDmRpc3B1dGVkX2NvdW50GAkgASgDEisKBGRheXMYCiADKAsyHS5jYW5pY29yLmxhYmVsaW5nLnYxLkRheUNvdW50EhUKDXZoc19oaXN0b2dyYW0YCyADKAMSGwoTdmhzX2hpc3RvZ3JhbV9zdGFydBgMIAEoARIaChJ2aHNfaGlzdG9ncmFtX3N0ZXAYDSABKAEiJwoIRGF5Q291bnQSDAoEZGF0ZRgBIAEoCRINCgVjb3VudBgCIAEoAyJWCg5IZWFydFNpemVDb3VudBI1CgpoZWFydF9zaXplGAEgASgOMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5IZWFydFNpemUSDQoFY291bnQYAiABKAMiZgoNTGFiZWxsZXJDb3VudBIQCghsYWJlbGxlchgBIAEoCRINCgVjb3VudBgCIAEoAxI0ChFtZWRpYW5fdGltZV9zcGVudBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiqZAQoKUXVldWVPcmRlchIbChdRVUVVRV9PUkRFUl9VTlNQRUNJRklFRBAAEhYKElFVRVVFX09SREVSX0lNUE9SVBABEhkKFVFVRVVFX09SREVSX1VOQ0VSVEFJThACEh8KG1FVRVVFX09SREVSX05FQVJfVEhSRVNIT0xEUxADEhoKFlFVRVVFX09SREVSX0VWRU5fU0laRVMQBCpbCgZPcmlnaW4SFgoST1JJR0lOX1VOU1BFQ0lGSUVEEAASDwoLT1JJR0lOX1JFQUwQARIUChBPUklHSU5fR0VORVJBVEVEEAISEgoOT1JJR0lOX1BIQU5UT00QAyqgAQoMUmVqZWN0UmVhc29uEh0KGVJFSkVDVF9SRUFTT05fVU5TUEVDSUZJRUQQABIcChhSRUpFQ1RfUkVBU09OX1BPT1JfSU1BR0UQARIdChlSRUpFQ1RfUkVBU09OX05PVF9MQVRFUkFMEAISGwoXUkVKRUNUX1JFQVNPTl9OT1RfQV9ET0cQAxIXChNSRUpFQ1RfUkVBU09OX09USEVSEAQqmAEKC1Jldmlld1N0YXRlEhwKGFJFVklFV19TVEFURV9VTlNQRUNJRklFRBAAEhgKFFJFVklFV19TVEFURV9QRU5ESU5HEAESGQoVUkVWSUVXX1NUQVRFX0FQUFJPVkVEEAISGgoWUkVWSUVXX1NUQVRFX0NPUlJFQ1RFRBADEhoKFlJFVklFV19TVEFURV9TRU5UX0JBQ0sQBCqYAQoMRXhwb3J0Rm9ybWF0Eh0KGUVYUE9SVF9GT1JNQVRfVU5TUEVDSUZJRUQQABIaChZFWFBPUlRfRk9STUFUX01BTklGRVNUEAESFgoSRVhQT1JUX0ZPUk1BVF9DT0NPEAISFQoRRVhQT1JUX0ZPUk1BVF9DU1YQAxIeChpFWFBPUlRfRk9STUFUX0xBQkVMX1NUVURJTxAEMqQMCg9MYWJlbGluZ1NlcnZpY2USXQoKU2V0UHJvamVjdBImLmNhbmljb3IubGFiZWxpbmcudjEuU2V0UHJvamVjdFJlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLlNldFByb2plY3RSZXNwb25zZRJdCgpHZXRQcm9qZWN0EiYuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9qZWN0UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvamVjdFJlc3BvbnNlEmMKDExpc3RQcm9qZWN0cxIoLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdFByb2plY3RzUmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdFByb2plY3RzUmVzcG9uc2USYwoMSW1wb3J0SW1hZ2VzEiguY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRJbWFnZXNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRJbWFnZXNSZXNwb25zZRJgCgtJbXBvcnRCYXRjaBInLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0QmF0Y2hSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRCYXRjaFJlc3BvbnNlEloKCUxlYXNlVGFzaxIlLmNhbmljb3IubGFiZWxpbmcudjEuTGVhc2VUYXNrUmVxdWVzdBomLmNhbmljb3IubGFiZWxpbmcudjEuTGVhc2VUYXNrUmVzcG9uc2USYAoLU3VibWl0TGFiZWwSJy5jYW5pY29yLmxhYmVsaW5nLnYxLlN1Ym1pdExhYmVsUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuU3VibWl0TGFiZWxSZXNwb25zZRJgCgtSZWplY3RJbWFnZRInLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0SW1hZ2VSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RJbWFnZVJlc3BvbnNlEmAKC1Jldmlld0xhYmVsEicuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdMYWJlbFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld0xhYmVsUmVzcG9uc2USVAoHU2V0R29sZBIjLmNhbmljb3IubGFiZWxpbmcudjEuU2V0R29sZFJlcXVlc3QaJC5jYW5pY29yLmxhYmVsaW5nLnYxLlNldEdvbGRSZXNwb25zZRJdCgpMaXN0TGFiZWxzEiYuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0TGFiZWxzUmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdExhYmVsc1Jlc3BvbnNlElcKCEdldEltYWdlEiQuY2FuaWNvci5sYWJlbGluZy52MS5HZXRJbWFnZVJlcXVlc3QaJS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEltYWdlUmVzcG9uc2USaAoNRXhwb3J0RGF0YXNldBIpLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0RGF0YXNldFJlcXVlc3QaKi5jYW5pY29yLmxhYmVsaW5nLnYxLkV4cG9ydERhdGFzZXRSZXNwb25zZTABEmMKDEdldEFncmVlbWVudBIoLmNhbmljb3IubGFiZWxpbmcudjEuR2V0QWdyZWVtZW50UmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuR2V0QWdyZWVtZW50UmVzcG9uc2USYAoLR2V0UHJvZ3Jlc3MSJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2dyZXNzUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvZ3Jlc3NSZXNwb25zZRJmCg1HZXRTdGF0aXN0aWNzEikuY2FuaWNvci5sYWJlbGluZy52MS5HZXRTdGF0aXN0aWNzUmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuR2V0U3RhdGlzdGljc1Jlc3BvbnNlYgZwcm90bzM", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A project, and how its images are labelled.
@@ -411,7 +411,7 @@ export const CallerSchema: GenMessage<Caller, {jsonType: CallerJson}> = /*@__PUR
  */
 export type ImportImage = Message<"canicor.labeling.v1.ImportImage"> & {
   /**
-   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB.
+   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Of a DICOM file only what it is measured by is kept.
    *
    * @generated from field: bytes content = 1;
    */
@@ -446,7 +446,7 @@ export type ImportImage = Message<"canicor.labeling.v1.ImportImage"> & {
  */
 export type ImportImageJson = {
   /**
-   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB.
+   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Of a DICOM file only what it is measured by is kept.
    *
    * @generated from field: bytes content = 1;
    */
@@ -614,6 +614,14 @@ export type ImportImagesResponse = Message<"canicor.labeling.v1.ImportImagesResp
    * @generated from field: int64 added_label_count = 4;
    */
   addedLabelCount: bigint;
+
+  /**
+   * What was taken out of images before they were kept, and which may still tell who is on them, by `index`; without
+   * those of which there is neither to say.
+   *
+   * @generated from field: repeated canicor.labeling.v1.Deidentification deidentifications = 5;
+   */
+  deidentifications: Deidentification[];
 };
 
 /**
@@ -649,6 +657,14 @@ export type ImportImagesResponseJson = {
    * @generated from field: int64 added_label_count = 4;
    */
   addedLabelCount?: string;
+
+  /**
+   * What was taken out of images before they were kept, and which may still tell who is on them, by `index`; without
+   * those of which there is neither to say.
+   *
+   * @generated from field: repeated canicor.labeling.v1.Deidentification deidentifications = 5;
+   */
+  deidentifications?: DeidentificationJson[];
 };
 
 /**
@@ -657,6 +673,71 @@ export type ImportImagesResponseJson = {
  */
 export const ImportImagesResponseSchema: GenMessage<ImportImagesResponse, {jsonType: ImportImagesResponseJson}> = /*@__PURE__*/
   messageDesc(file_canicor_labeling_v1_labeling, 11);
+
+/**
+ * What was done to an image so that it does not tell who is on it.
+ *
+ * @generated from message canicor.labeling.v1.Deidentification
+ */
+export type Deidentification = Message<"canicor.labeling.v1.Deidentification"> & {
+  /**
+   * Its place in the request.
+   *
+   * @generated from field: int32 index = 1;
+   */
+  index: number;
+
+  /**
+   * What its DICOM file said and does so no longer, as `PatientName (0010,0010)`, by tag. All goes but what a
+   * radiograph is measured by.
+   *
+   * @generated from field: repeated string removed_attributes = 2;
+   */
+  removedAttributes: string[];
+
+  /**
+   * Why somebody should look at its pixels, which are kept as they are, as a sentence; empty where nothing shows.
+   *
+   * @generated from field: string burned_in_warning = 3;
+   */
+  burnedInWarning: string;
+};
+
+/**
+ * What was done to an image so that it does not tell who is on it.
+ *
+ * @generated from message canicor.labeling.v1.Deidentification
+ */
+export type DeidentificationJson = {
+  /**
+   * Its place in the request.
+   *
+   * @generated from field: int32 index = 1;
+   */
+  index?: number;
+
+  /**
+   * What its DICOM file said and does so no longer, as `PatientName (0010,0010)`, by tag. All goes but what a
+   * radiograph is measured by.
+   *
+   * @generated from field: repeated string removed_attributes = 2;
+   */
+  removedAttributes?: string[];
+
+  /**
+   * Why somebody should look at its pixels, which are kept as they are, as a sentence; empty where nothing shows.
+   *
+   * @generated from field: string burned_in_warning = 3;
+   */
+  burnedInWarning?: string;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.Deidentification.
+ * Use `create(DeidentificationSchema)` to create a new message.
+ */
+export const DeidentificationSchema: GenMessage<Deidentification, {jsonType: DeidentificationJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 12);
 
 /**
  * Asks for a generator's batch to be added.
@@ -719,7 +800,7 @@ export type ImportBatchRequestJson = {
  * Use `create(ImportBatchRequestSchema)` to create a new message.
  */
 export const ImportBatchRequestSchema: GenMessage<ImportBatchRequest, {jsonType: ImportBatchRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 12);
+  messageDesc(file_canicor_labeling_v1_labeling, 13);
 
 /**
  * A batch was added.
@@ -768,7 +849,7 @@ export type ImportBatchResponseJson = {
  * Use `create(ImportBatchResponseSchema)` to create a new message.
  */
 export const ImportBatchResponseSchema: GenMessage<ImportBatchResponse, {jsonType: ImportBatchResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 13);
+  messageDesc(file_canicor_labeling_v1_labeling, 14);
 
 /**
  * An image of a project.
@@ -957,7 +1038,7 @@ export type ImageJson = {
  * Use `create(ImageSchema)` to create a new message.
  */
 export const ImageSchema: GenMessage<Image, {jsonType: ImageJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 14);
+  messageDesc(file_canicor_labeling_v1_labeling, 15);
 
 /**
  * Asks for work.
@@ -1034,7 +1115,7 @@ export type LeaseTaskRequestJson = {
  * Use `create(LeaseTaskRequestSchema)` to create a new message.
  */
 export const LeaseTaskRequestSchema: GenMessage<LeaseTaskRequest, {jsonType: LeaseTaskRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 15);
+  messageDesc(file_canicor_labeling_v1_labeling, 16);
 
 /**
  * An image to label.
@@ -1069,7 +1150,7 @@ export type LeaseTaskResponseJson = {
  * Use `create(LeaseTaskResponseSchema)` to create a new message.
  */
 export const LeaseTaskResponseSchema: GenMessage<LeaseTaskResponse, {jsonType: LeaseTaskResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 16);
+  messageDesc(file_canicor_labeling_v1_labeling, 17);
 
 /**
  * An image in the hands of one labeller.
@@ -1160,7 +1241,7 @@ export type TaskJson = {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task, {jsonType: TaskJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 17);
+  messageDesc(file_canicor_labeling_v1_labeling, 18);
 
 /**
  * The six points for a leased task.
@@ -1265,7 +1346,7 @@ export type SubmitLabelRequestJson = {
  * Use `create(SubmitLabelRequestSchema)` to create a new message.
  */
 export const SubmitLabelRequestSchema: GenMessage<SubmitLabelRequest, {jsonType: SubmitLabelRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 18);
+  messageDesc(file_canicor_labeling_v1_labeling, 19);
 
 /**
  * The label as it is stored.
@@ -1300,7 +1381,7 @@ export type SubmitLabelResponseJson = {
  * Use `create(SubmitLabelResponseSchema)` to create a new message.
  */
 export const SubmitLabelResponseSchema: GenMessage<SubmitLabelResponse, {jsonType: SubmitLabelResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 19);
+  messageDesc(file_canicor_labeling_v1_labeling, 20);
 
 /**
  * A label.
@@ -1531,7 +1612,7 @@ export type LabelJson = {
  * Use `create(LabelSchema)` to create a new message.
  */
 export const LabelSchema: GenMessage<Label, {jsonType: LabelJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 20);
+  messageDesc(file_canicor_labeling_v1_labeling, 21);
 
 /**
  * Rejects a leased image.
@@ -1608,7 +1689,7 @@ export type RejectImageRequestJson = {
  * Use `create(RejectImageRequestSchema)` to create a new message.
  */
 export const RejectImageRequestSchema: GenMessage<RejectImageRequest, {jsonType: RejectImageRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 21);
+  messageDesc(file_canicor_labeling_v1_labeling, 22);
 
 /**
  * The reject as it is stored.
@@ -1643,7 +1724,7 @@ export type RejectImageResponseJson = {
  * Use `create(RejectImageResponseSchema)` to create a new message.
  */
 export const RejectImageResponseSchema: GenMessage<RejectImageResponse, {jsonType: RejectImageResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 22);
+  messageDesc(file_canicor_labeling_v1_labeling, 23);
 
 /**
  * Reviews a label.
@@ -1730,7 +1811,7 @@ export type ReviewLabelRequestJson = {
  * Use `create(ReviewLabelRequestSchema)` to create a new message.
  */
 export const ReviewLabelRequestSchema: GenMessage<ReviewLabelRequest, {jsonType: ReviewLabelRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 23);
+  messageDesc(file_canicor_labeling_v1_labeling, 24);
 
 /**
  * A label stands as it is.
@@ -1753,7 +1834,7 @@ export type ApprovalJson = {
  * Use `create(ApprovalSchema)` to create a new message.
  */
 export const ApprovalSchema: GenMessage<Approval, {jsonType: ApprovalJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 24);
+  messageDesc(file_canicor_labeling_v1_labeling, 25);
 
 /**
  * The label after the review.
@@ -1788,7 +1869,7 @@ export type ReviewLabelResponseJson = {
  * Use `create(ReviewLabelResponseSchema)` to create a new message.
  */
 export const ReviewLabelResponseSchema: GenMessage<ReviewLabelResponse, {jsonType: ReviewLabelResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 25);
+  messageDesc(file_canicor_labeling_v1_labeling, 26);
 
 /**
  * Makes an image gold, or an ordinary one again.
@@ -1837,7 +1918,7 @@ export type SetGoldRequestJson = {
  * Use `create(SetGoldRequestSchema)` to create a new message.
  */
 export const SetGoldRequestSchema: GenMessage<SetGoldRequest, {jsonType: SetGoldRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 26);
+  messageDesc(file_canicor_labeling_v1_labeling, 27);
 
 /**
  * An image was made gold, or an ordinary one again.
@@ -1860,7 +1941,7 @@ export type SetGoldResponseJson = {
  * Use `create(SetGoldResponseSchema)` to create a new message.
  */
 export const SetGoldResponseSchema: GenMessage<SetGoldResponse, {jsonType: SetGoldResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 27);
+  messageDesc(file_canicor_labeling_v1_labeling, 28);
 
 /**
  * Asks for a page of labels.
@@ -1937,7 +2018,7 @@ export type ListLabelsRequestJson = {
  * Use `create(ListLabelsRequestSchema)` to create a new message.
  */
 export const ListLabelsRequestSchema: GenMessage<ListLabelsRequest, {jsonType: ListLabelsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 28);
+  messageDesc(file_canicor_labeling_v1_labeling, 29);
 
 /**
  * A page of labels.
@@ -1986,7 +2067,7 @@ export type ListLabelsResponseJson = {
  * Use `create(ListLabelsResponseSchema)` to create a new message.
  */
 export const ListLabelsResponseSchema: GenMessage<ListLabelsResponse, {jsonType: ListLabelsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 29);
+  messageDesc(file_canicor_labeling_v1_labeling, 30);
 
 /**
  * Asks for an image.
@@ -2021,7 +2102,7 @@ export type GetImageRequestJson = {
  * Use `create(GetImageRequestSchema)` to create a new message.
  */
 export const GetImageRequestSchema: GenMessage<GetImageRequest, {jsonType: GetImageRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 30);
+  messageDesc(file_canicor_labeling_v1_labeling, 31);
 
 /**
  * An image with its bytes.
@@ -2037,7 +2118,7 @@ export type GetImageResponse = Message<"canicor.labeling.v1.GetImageResponse"> &
   image?: Image | undefined;
 
   /**
-   * The file as it was imported.
+   * The file as it is kept.
    *
    * @generated from field: bytes content = 2;
    */
@@ -2058,7 +2139,7 @@ export type GetImageResponseJson = {
   image?: ImageJson;
 
   /**
-   * The file as it was imported.
+   * The file as it is kept.
    *
    * @generated from field: bytes content = 2;
    */
@@ -2070,7 +2151,7 @@ export type GetImageResponseJson = {
  * Use `create(GetImageResponseSchema)` to create a new message.
  */
 export const GetImageResponseSchema: GenMessage<GetImageResponse, {jsonType: GetImageResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 31);
+  messageDesc(file_canicor_labeling_v1_labeling, 32);
 
 /**
  * Asks for a dataset.
@@ -2135,7 +2216,7 @@ export type ExportDatasetRequestJson = {
  * Use `create(ExportDatasetRequestSchema)` to create a new message.
  */
 export const ExportDatasetRequestSchema: GenMessage<ExportDatasetRequest, {jsonType: ExportDatasetRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 32);
+  messageDesc(file_canicor_labeling_v1_labeling, 33);
 
 /**
  * A part of the dataset file; the parts, joined, are the file.
@@ -2198,7 +2279,7 @@ export type ExportDatasetResponseJson = {
  * Use `create(ExportDatasetResponseSchema)` to create a new message.
  */
 export const ExportDatasetResponseSchema: GenMessage<ExportDatasetResponse, {jsonType: ExportDatasetResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 33);
+  messageDesc(file_canicor_labeling_v1_labeling, 34);
 
 /**
  * Asks how far labellers agree.
@@ -2233,7 +2314,7 @@ export type GetAgreementRequestJson = {
  * Use `create(GetAgreementRequestSchema)` to create a new message.
  */
 export const GetAgreementRequestSchema: GenMessage<GetAgreementRequest, {jsonType: GetAgreementRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 34);
+  messageDesc(file_canicor_labeling_v1_labeling, 35);
 
 /**
  * How far labellers agree.
@@ -2298,7 +2379,7 @@ export type GetAgreementResponseJson = {
  * Use `create(GetAgreementResponseSchema)` to create a new message.
  */
 export const GetAgreementResponseSchema: GenMessage<GetAgreementResponse, {jsonType: GetAgreementResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 35);
+  messageDesc(file_canicor_labeling_v1_labeling, 36);
 
 /**
  * Two labellers.
@@ -2447,7 +2528,7 @@ export type PairAgreementJson = {
  * Use `create(PairAgreementSchema)` to create a new message.
  */
 export const PairAgreementSchema: GenMessage<PairAgreement, {jsonType: PairAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 36);
+  messageDesc(file_canicor_labeling_v1_labeling, 37);
 
 /**
  * What two labellers measured on one image.
@@ -2496,7 +2577,7 @@ export type PairedMeasurementJson = {
  * Use `create(PairedMeasurementSchema)` to create a new message.
  */
 export const PairedMeasurementSchema: GenMessage<PairedMeasurement, {jsonType: PairedMeasurementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 37);
+  messageDesc(file_canicor_labeling_v1_labeling, 38);
 
 /**
  * Limits of agreement.
@@ -2559,7 +2640,7 @@ export type LimitsOfAgreementJson = {
  * Use `create(LimitsOfAgreementSchema)` to create a new message.
  */
 export const LimitsOfAgreementSchema: GenMessage<LimitsOfAgreement, {jsonType: LimitsOfAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 38);
+  messageDesc(file_canicor_labeling_v1_labeling, 39);
 
 /**
  * An image that several people labelled.
@@ -2622,7 +2703,7 @@ export type ImageAgreementJson = {
  * Use `create(ImageAgreementSchema)` to create a new message.
  */
 export const ImageAgreementSchema: GenMessage<ImageAgreement, {jsonType: ImageAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 39);
+  messageDesc(file_canicor_labeling_v1_labeling, 40);
 
 /**
  * Asks how far the caller is.
@@ -2671,7 +2752,7 @@ export type GetProgressRequestJson = {
  * Use `create(GetProgressRequestSchema)` to create a new message.
  */
 export const GetProgressRequestSchema: GenMessage<GetProgressRequest, {jsonType: GetProgressRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 40);
+  messageDesc(file_canicor_labeling_v1_labeling, 41);
 
 /**
  * How far the caller is.
@@ -2734,7 +2815,7 @@ export type GetProgressResponseJson = {
  * Use `create(GetProgressResponseSchema)` to create a new message.
  */
 export const GetProgressResponseSchema: GenMessage<GetProgressResponse, {jsonType: GetProgressResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 41);
+  messageDesc(file_canicor_labeling_v1_labeling, 42);
 
 /**
  * Asks for counts.
@@ -2769,7 +2850,7 @@ export type GetStatisticsRequestJson = {
  * Use `create(GetStatisticsRequestSchema)` to create a new message.
  */
 export const GetStatisticsRequestSchema: GenMessage<GetStatisticsRequest, {jsonType: GetStatisticsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 42);
+  messageDesc(file_canicor_labeling_v1_labeling, 43);
 
 /**
  * Counts of a project.
@@ -2974,7 +3055,7 @@ export type GetStatisticsResponseJson = {
  * Use `create(GetStatisticsResponseSchema)` to create a new message.
  */
 export const GetStatisticsResponseSchema: GenMessage<GetStatisticsResponse, {jsonType: GetStatisticsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 43);
+  messageDesc(file_canicor_labeling_v1_labeling, 44);
 
 /**
  * What was done on one day.
@@ -3023,7 +3104,7 @@ export type DayCountJson = {
  * Use `create(DayCountSchema)` to create a new message.
  */
 export const DayCountSchema: GenMessage<DayCount, {jsonType: DayCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 44);
+  messageDesc(file_canicor_labeling_v1_labeling, 45);
 
 /**
  * Labels of one class.
@@ -3072,7 +3153,7 @@ export type HeartSizeCountJson = {
  * Use `create(HeartSizeCountSchema)` to create a new message.
  */
 export const HeartSizeCountSchema: GenMessage<HeartSizeCount, {jsonType: HeartSizeCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 45);
+  messageDesc(file_canicor_labeling_v1_labeling, 46);
 
 /**
  * Labels of one labeller.
@@ -3135,7 +3216,7 @@ export type LabellerCountJson = {
  * Use `create(LabellerCountSchema)` to create a new message.
  */
 export const LabellerCountSchema: GenMessage<LabellerCount, {jsonType: LabellerCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 46);
+  messageDesc(file_canicor_labeling_v1_labeling, 47);
 
 /**
  * Which image comes next. All but the first ask the classifier's model in production, of each image; an image that
