@@ -53,6 +53,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/out_of_distribution.py
 	$(BIN)/python benchmarks/trust.py
 	$(BIN)/python benchmarks/curation.py
+	$(BIN)/python benchmarks/burned_in.py
 	$(BIN)/python -m benchmarks.executors
 
 clean:

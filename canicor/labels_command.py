@@ -62,13 +62,15 @@ def import_(
     """Add images to a project, with labels as CSV, COCO, Label Studio, YOLO pose or DogHeart have them.
 
     It may be repeated: what the project has already stays as it is. What can't be taken is told, and the rest goes
-    in; then the exit status is 1.
+    in; then the exit status is 1. Of DICOM files only what a radiograph is measured by is kept. What is not is
+    told, and so are images whose pixels seem to hold text.
     """
     from canicor import layouts
 
     with _bar("Reading images") as done:
         found = layouts.read(source, done)
     problems = list(found.problems)
+    removed: dict[str, None] = {}
     total = pb.ImportImagesResponse()
     settings = ClientSettings()
     with channel(settings.labeling_address, settings) as connection, _bar("Sending images") as done:
@@ -78,8 +80,14 @@ def import_(
             total.added_count += answer.added_count
             total.known_count += answer.known_count
             total.added_label_count += answer.added_label_count
+            for one in answer.deidentifications:
+                removed.update(dict.fromkeys(one.removed_attributes))
+                if one.burned_in_warning:
+                    _tell(f"Look at {batch[one.index].url}: {one.burned_in_warning}")
     for problem in problems:
-        Console(stderr=True).print(f"Left out: {problem}", soft_wrap=True, markup=False, highlight=False)
+        _tell(f"Left out: {problem}")
+    if removed:
+        _tell(f"Not kept of DICOM files: {', '.join(removed)}.")
     if classes := sum(row.key_points is None for row in found.rows):
         typer.echo(f"With a class and no key points, so still to be labelled: {classes}.")
     typer.echo(
@@ -190,6 +198,10 @@ def _exported(
     with channel(settings.labeling_address, settings) as connection, translated():
         parts = list(LabelingServiceStub(connection).ExportDataset(request, timeout=_DEADLINE))
     return b"".join(part.chunk for part in parts), parts[-1].digest, parts[-1].row_count
+
+
+def _tell(sentence: str) -> None:
+    Console(stderr=True).print(sentence, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager

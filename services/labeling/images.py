@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +14,7 @@ from canicor import radiograph, store
 from canicor.errors import CanicorError, FailedPrecondition, NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
 from services.labeling import projects, queue
+from services.labeling.burned_in import shows_text
 from services.labeling.tables import LABELLED, Image, Task
 
 # A decoded radiograph may take 256 MB (64 million pixels of float32), so only so many at once.
@@ -38,8 +40,25 @@ class Added:
         return len(self.images) - self.new
 
 
-async def decoded(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
-    """Reads images that are to be imported; their bytes are still to be kept and their rows to be added.
+@dataclass(frozen=True)
+class Decoded:
+    """An image that can be read and is still to be kept and added.
+
+    Attributes:
+        content: Its file, without what said who is on it.
+        row: As the database has it.
+        removed: What its file said of that.
+        burned_in_warning: Why somebody should look at its pixels; empty where nothing shows.
+    """
+
+    content: bytes
+    row: Image
+    removed: Sequence[str]
+    burned_in_warning: str
+
+
+async def decoded(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Decoded]:
+    """Reads images that are to be imported, and takes out of their files what says who is on them.
 
     Raises:
         InvalidArgument: An image can't be read; the error names the first such.
@@ -48,7 +67,7 @@ async def decoded(objects: store.Store, project: str, images: Sequence[pb.Import
     return await asyncio.to_thread(_decoded, objects, project, images)
 
 
-async def keep(objects: store.Store, images: Sequence[pb.ImportImage]) -> None:
+async def keep(objects: store.Store, images: Sequence[Decoded]) -> None:
     """Writes images to the store.
 
     Raises:
@@ -132,45 +151,60 @@ def message(image: Image) -> pb.Image:
     )
 
 
-def _keep(objects: store.Store, images: Sequence[pb.ImportImage]) -> None:
-    contents = [image.content for image in images]
-    with ThreadPoolExecutor(_WRITTEN_AT_ONCE) as threads:
-        list(threads.map(objects.put, map(_key, map(_digest, contents)), contents))
-
-
-def _decoded(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Image]:
-    with ThreadPoolExecutor(_DECODED_AT_ONCE) as threads:
-        sizes = list(threads.map(_size, range(len(images)), images))
-    digests = [_digest(image.content) for image in images]
+def deidentifications(images: Sequence[Decoded]) -> list[pb.Deidentification]:
+    """Returns what is said of the images of which there is something to say."""
     return [
-        Image(
-            project=project,
-            url=objects.url(_key(digest)),
-            sha256=digest,
-            width=width,
-            height=height,
-            pixel_aspect=pixel_aspect,
-            origin=image.origin or pb.ORIGIN_REAL,
-            subject_id=image.subject_id or digest,
+        pb.Deidentification(
+            index=index, removed_attributes=image.removed, burned_in_warning=image.burned_in_warning
         )
-        for image, digest, (width, height, pixel_aspect) in zip(images, digests, sizes, strict=True)
+        for index, image in enumerate(images)
+        if image.removed or image.burned_in_warning
     ]
 
 
-def _size(index: int, image: pb.ImportImage) -> tuple[int, int, float]:
-    """Returns columns, rows and the pixel aspect of an image that can be read."""
+def _keep(objects: store.Store, images: Sequence[Decoded]) -> None:
+    keys = [_key(image.row.sha256) for image in images]
+    with ThreadPoolExecutor(_WRITTEN_AT_ONCE) as threads:
+        list(threads.map(objects.put, keys, [image.content for image in images]))
+
+
+def _decoded(objects: store.Store, project: str, images: Sequence[pb.ImportImage]) -> list[Decoded]:
+    with ThreadPoolExecutor(_DECODED_AT_ONCE) as threads:
+        return list(threads.map(partial(_read, objects, project), range(len(images)), images))
+
+
+def _read(objects: store.Store, project: str, index: int, image: pb.ImportImage) -> Decoded:
     try:
+        # As it came, for what is left out may say that it is no lateral thorax.
         picture = radiograph.decode(image.content)
+        file = radiograph.deidentified(image.content)
     except CanicorError as error:
         error.message = f"images[{index}]: {error.message}"
         error.field = f"images[{index}].content"
         raise
+    digest = hashlib.sha256(file.content).hexdigest()
     row, column = picture.pixel_aspect
-    return picture.width, picture.height, row / column
+    return Decoded(
+        content=file.content,
+        row=Image(
+            project=project,
+            url=objects.url(_key(digest)),
+            sha256=digest,
+            width=picture.width,
+            height=picture.height,
+            pixel_aspect=row / column,
+            origin=image.origin or pb.ORIGIN_REAL,
+            subject_id=image.subject_id or digest,
+        ),
+        removed=file.removed,
+        burned_in_warning=_burned_in_warning(picture, file),
+    )
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _burned_in_warning(picture: radiograph.Radiograph, file: radiograph.Deidentified) -> str:
+    if file.states_burned_in:
+        return "The file states that its pixels hold what identifies (0028,0301)."
+    return "Its pixels seem to hold a line of text." if shows_text(picture) else ""
 
 
 def _key(digest: str) -> str:

@@ -145,9 +145,10 @@ class LabelingService(LabelingServiceServicer):
         """Adds images as tasks of a project, with the labels that they come with."""
         project = checks.project(request.project)
         asked = checks.images(request.images)
-        rows = await images.decoded(self._objects, project, asked)
+        decoded = await images.decoded(self._objects, project, asked)
+        rows = [image.row for image in decoded]
         placed = labels.imported(rows, asked)
-        await images.keep(self._objects, asked)
+        await images.keep(self._objects, decoded)
 
         async def imported(session: AsyncSession) -> tuple[images.Added, int]:
             added = await images.add(session, project, rows)
@@ -159,6 +160,7 @@ class LabelingService(LabelingServiceServicer):
             known_count=added.known,
             image_ids=[image.id for image in added.images],
             added_label_count=label_count,
+            deidentifications=images.deidentifications(decoded),
         )
 
     async def ImportBatch(self, request: pb.ImportBatchRequest, context: Context) -> pb.ImportBatchResponse:

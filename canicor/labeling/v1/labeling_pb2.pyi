@@ -412,7 +412,7 @@ class ImportImage(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB."""
+    """The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Of a DICOM file only what it is measured by is kept."""
     subject_id: _builtins.str
     """The dog, at most 128 characters. Splits never divide one. Empty: the image's own digest."""
     origin: Global___Origin.ValueType
@@ -505,6 +505,7 @@ class ImportImagesResponse(_message.Message):
     KNOWN_COUNT_FIELD_NUMBER: _builtins.int
     IMAGE_IDS_FIELD_NUMBER: _builtins.int
     ADDED_LABEL_COUNT_FIELD_NUMBER: _builtins.int
+    DEIDENTIFICATIONS_FIELD_NUMBER: _builtins.int
     added_count: _builtins.int
     """Images that are new to the project."""
     known_count: _builtins.int
@@ -515,6 +516,12 @@ class ImportImagesResponse(_message.Message):
     def image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The id of each image, in the order of the request."""
 
+    @_builtins.property
+    def deidentifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Deidentification]:
+        """What was taken out of images before they were kept, and which may still tell who is on them, by `index`; without
+        those of which there is neither to say.
+        """
+
     def __init__(
         self,
         *,
@@ -522,14 +529,49 @@ class ImportImagesResponse(_message.Message):
         known_count: _builtins.int = ...,
         image_ids: _abc.Iterable[_builtins.str] | None = ...,
         added_label_count: _builtins.int = ...,
+        deidentifications: _abc.Iterable[Global___Deidentification] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_count", b"added_count", "added_label_count", b"added_label_count", "image_ids", b"image_ids", "known_count", b"known_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_count", b"added_count", "added_label_count", b"added_label_count", "deidentifications", b"deidentifications", "image_ids", b"image_ids", "known_count", b"known_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportImagesResponse: _TypeAlias = ImportImagesResponse  # noqa: Y015
+
+@_typing.final
+class Deidentification(_message.Message):
+    """What was done to an image so that it does not tell who is on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    REMOVED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    BURNED_IN_WARNING_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place in the request."""
+    burned_in_warning: _builtins.str
+    """Why somebody should look at its pixels, which are kept as they are, as a sentence; empty where nothing shows."""
+    @_builtins.property
+    def removed_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its DICOM file said and does so no longer, as `PatientName (0010,0010)`, by tag. All goes but what a
+        radiograph is measured by.
+        """
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        removed_attributes: _abc.Iterable[_builtins.str] | None = ...,
+        burned_in_warning: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burned_in_warning", b"burned_in_warning", "index", b"index", "removed_attributes", b"removed_attributes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deidentification: _TypeAlias = Deidentification  # noqa: Y015
 
 @_typing.final
 class ImportBatchRequest(_message.Message):
@@ -1190,7 +1232,7 @@ class GetImageResponse(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """The file as it was imported."""
+    """The file as it is kept."""
     @_builtins.property
     def image(self) -> Global___Image:
         """What is known of it."""

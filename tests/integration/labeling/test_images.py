@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from canicor import errors
+from canicor import errors, phantom
 from canicor.generator.v1 import generator_pb2 as generator
 from canicor.generator.v1.generator_pb2_grpc import GeneratorServiceStub
 from canicor.labeling.v1 import labeling_pb2 as pb
 from tests.clinics import HEIGHT, WIDTH, Clinic, png, token_of
+from tests.radiographs import dicom
 from tests.servers import Server
 
 
@@ -61,6 +63,34 @@ def test_tall_pixels_count_by_their_height(clinic: Clinic) -> None:
     clinic("mia", "ImportImages", project="hearts", images=[pb.ImportImage(content=file.getvalue())])
     # Half of the 9 vertebrae stand upright and are twice as tall as their pixels tell.
     assert clinic.label("anna", "a1", 9.0).vhs == pytest.approx(13.5)
+
+
+def test_a_dicom_file_is_kept_without_what_identifies(clinic: Clinic) -> None:
+    file = dicom(InstitutionName="Doe clinic", BurnedInAnnotation="YES")
+    images = [pb.ImportImage(content=content) for content in (png(0), file)]
+    answer = clinic("mia", "ImportImages", project="hearts", images=images)
+    (said,) = answer.deidentifications
+    assert said.index == 1
+    assert {"PatientName (0010,0010)", "InstitutionName (0008,0080)"} <= set(said.removed_attributes)
+    assert "(0028,0301)" in said.burned_in_warning
+    kept = clinic("anna", "GetImage", image_id=answer.image_ids[1])
+    assert hashlib.sha256(kept.content).hexdigest() == kept.image.sha256
+    stored = [path.read_bytes() for path in (clinic.folder / "store").rglob("*") if path.is_file()]
+    assert kept.content in stored
+    assert not any(b"Doe" in content for content in stored)
+    again = clinic("mia", "ImportImages", project="hearts", images=images)
+    assert (again.added_count, again.known_count) == (0, 2)
+
+
+def test_text_in_pixels_is_warned_about(clinic: Clinic) -> None:
+    film = Image.fromarray(phantom.draw(4, 0, width=512, height=400).pixels).resize((1280, 1000))
+    ImageDraw.Draw(film).text((40, 30), "Bello, Schmidt 12.03.2024", fill=255, font=ImageFont.load_default(24))
+    file = io.BytesIO()
+    film.save(file, "PNG")
+    images = [pb.ImportImage(content=content) for content in (png(0), file.getvalue())]
+    (said,) = clinic("mia", "ImportImages", project="hearts", images=images).deidentifications
+    assert (said.index, list(said.removed_attributes)) == (1, [])
+    assert "text" in said.burned_in_warning
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.labels_command import app
 from canicor.messages import key_points_from
 from tests.clinics import Clinic, png, points, token_of
-from tests.radiographs import dicom
+from tests.radiographs import TWELVE_BIT, dicom
 
 FORMATS = ("coco", "csv", "label-studio", "yolo", "matlab")
 
@@ -58,6 +58,19 @@ def label_two(clinic: Clinic) -> None:
         )
     ]
     clinic("mia", "ImportImages", project="hearts", images=images)
+
+
+def test_what_is_not_kept_of_dicom_files_is_told(
+    clinic: Clinic, labels: Callable[..., Result], tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "rex.dcm").write_bytes(dicom(InstitutionName="A clinic", BurnedInAnnotation="YES"))
+    (folder / "bella.dcm").write_bytes(dicom(np.flip(TWELVE_BIT), StudyDate="20240312"))
+    told = labels("import", "hearts", folder).stderr
+    assert re.search(r"Not kept of DICOM files: .*InstitutionName", told)
+    assert "StudyDate (0008,0020)" in told
+    assert re.findall(r"Look at .*/(\w+\.dcm): .*\(0028,0301\)", told) == ["rex.dcm"]
 
 
 def test_a_folder_of_images_is_there_to_be_labelled(
