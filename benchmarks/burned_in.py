@@ -2,8 +2,8 @@
 
 COUNT phantoms, 200 by default, of 1536 x 1200 pixels: as they are, and with a line of text drawn anywhere
 on them, white on four of five and black on the others, in several sizes, losslessly and as JPEG of quality
-85. And the real radiographs beside the repository, which have no text in them, where they are there. Printed is how
-many are warned of, with 95 % intervals, and what a look takes.
+85. And the real radiographs beside the repository, which have no text in them, where they are there. Printed is
+how many are warned of, with 95 % intervals, and what a look takes.
 """
 
 import io

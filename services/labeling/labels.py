@@ -14,7 +14,7 @@ from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.measurement.v1 import measurement_pb2 as measurement
 from canicor.messages import heart_size_message, key_points_message
 from canicor.vhs import KeyPoints, Measurement, measure
-from services.labeling import checks, consensus, tasks
+from services.labeling import checks, consensus, images, tasks
 from services.labeling.tables import TO_ADJUDICATE, TO_CHECK, Image, Label, Review, Task
 
 review_state: ColumnElement[int] = func.coalesce(Review.verdict, pb.REVIEW_STATE_PENDING)
@@ -212,6 +212,22 @@ async def of_image(session: AsyncSession, image: Image) -> list[pb.Label]:
     return [message(label, verdict) for _, label, verdict in await session.execute(query)]
 
 
+async def history(session: AsyncSession, image_id: str) -> list[pb.HistoryEntry]:
+    """Returns all labels of an image as they were placed, and their reviews, oldest label first.
+
+    Raises:
+        NotFound: There is no such image.
+    """
+    image = await images.find(session, image_id)
+    query = (
+        select(Label, Review)
+        .outerjoin(Review, Review.label_id == Label.id)
+        .where(Label.image_id == image.id)
+        .order_by(Label.position)
+    )
+    return [_entry(label, verdict) for label, verdict in await session.execute(query)]
+
+
 async def page(
     session: AsyncSession,
     project: str,
@@ -271,6 +287,20 @@ def message(label: Label, verdict: Review | None = None) -> pb.Label:
     if points := consensus.result_of(label, verdict):
         shown.key_points.CopyFrom(key_points_message(points))
     return shown
+
+
+def _entry(label: Label, verdict: Review | None) -> pb.HistoryEntry:
+    placed = message(label)
+    if verdict is None:
+        return pb.HistoryEntry(label=placed)
+    placed.review_state, placed.reviewer = verdict.verdict, verdict.reviewer
+    review = pb.Review(
+        reviewer=verdict.reviewer, verdict=verdict.verdict, vhs=verdict.vhs or 0.0, comment=verdict.comment
+    )
+    review.create_time.FromDatetime(verdict.create_time)
+    if verdict.key_points:
+        review.key_points.CopyFrom(key_points_message(KeyPoints.from_array(verdict.key_points)))
+    return pb.HistoryEntry(label=placed, review=review)
 
 
 async def _placed(session: AsyncSession, label: Label, image: Image) -> Outcome:

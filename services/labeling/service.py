@@ -78,6 +78,7 @@ class LabelingService(LabelingServiceServicer):
             "SetGold": _MANAGE,
             "ListLabels": _ANY,
             "GetImage": _ANY,
+            "GetHistory": _REVIEW,
             "ExportDataset": _MANAGE,
             "GetAgreement": _ANY,
             "GetProgress": _ANY,
@@ -250,6 +251,12 @@ class LabelingService(LabelingServiceServicer):
         image_id = checks.identifier(request.image_id, "image_id")
         image = await self._committed(lambda session: images.find(session, image_id))
         return pb.GetImageResponse(image=images.message(image), content=await images.content(image))
+
+    async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
+        """Returns every label of an image as it was placed, and what became of it."""
+        image_id = checks.identifier(request.image_id, "image_id")
+        entries = await self._committed(lambda session: labels.history(session, image_id))
+        return pb.GetHistoryResponse(entries=entries)
 
     async def ExportDataset(
         self, request: pb.ExportDatasetRequest, context: Context

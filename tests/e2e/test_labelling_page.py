@@ -459,6 +459,16 @@ def test_a_reviewer_decides_approves_corrects_and_sends_back(clinic: Clinic, vis
     rita.page.get_by_label("Why?").fill("the apex lies further off")
     rita.page.keyboard.press("Enter")
     rita.waits_for("ben's label")
+    rita.presses("h")
+    past = rita.page.get_by_role("dialog", name="History of this image")
+    expect(past.get_by_role("listitem")).to_have_text(
+        [
+            re.compile("anna: VHS"),
+            re.compile("rita sent anna's label back: “the apex lies further"),
+            re.compile("ben: VHS"),
+        ]
+    )
+    rita.page.keyboard.press("Escape")
     found = {(one.labeller, films_index(clinic, one)): one for one in labels(clinic)}
     decision = found["rita", 1]
     assert decision.adjudication

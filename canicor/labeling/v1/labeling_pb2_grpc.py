@@ -101,6 +101,11 @@ class LabelingServiceStub:
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetRequest.SerializeToString,
                 response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetResponse.FromString,
                 _registered_method=True)
+        self.GetHistory = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/GetHistory',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetHistoryResponse.FromString,
+                _registered_method=True)
         self.GetAgreement = channel.unary_unary(
                 '/canicor.labeling.v1.LabelingService/GetAgreement',
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetAgreementRequest.SerializeToString,
@@ -225,6 +230,14 @@ class LabelingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHistory(self, request, context):
+        """What happened to an image: every label as it was placed, those that count no longer too, and what became of it.
+        For reviewers. NOT_FOUND where there is no such image.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAgreement(self, request, context):
         """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
         were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
@@ -314,6 +327,11 @@ def add_LabelingServiceServicer_to_server(servicer, server):
                     servicer.ExportDataset,
                     request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetRequest.FromString,
                     response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetResponse.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetHistoryRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetHistoryResponse.SerializeToString,
             ),
             'GetAgreement': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAgreement,
@@ -684,6 +702,33 @@ class LabelingService:
             '/canicor.labeling.v1.LabelingService/ExportDataset',
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetRequest.SerializeToString,
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ExportDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/GetHistory',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetHistoryRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.GetHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

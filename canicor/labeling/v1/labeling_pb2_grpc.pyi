@@ -79,6 +79,10 @@ class LabelingServiceStub:
     """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
     reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
     """
+    GetHistory: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetHistoryRequest, _labeling_pb2.GetHistoryResponse]
+    """What happened to an image: every label as it was placed, those that count no longer too, and what became of it.
+    For reviewers. NOT_FOUND where there is no such image.
+    """
     GetAgreement: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.GetAgreementRequest, _labeling_pb2.GetAgreementResponse]
     """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
     were placed; those that were sent back, or placed to decide, are left out. A labeller sees his own pairs alone.
@@ -138,6 +142,10 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     ExportDataset: _aio.UnaryStreamMultiCallable[_labeling_pb2.ExportDatasetRequest, _labeling_pb2.ExportDatasetResponse]  # type: ignore[assignment]
     """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
     reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
+    """
+    GetHistory: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetHistoryRequest, _labeling_pb2.GetHistoryResponse]  # type: ignore[assignment]
+    """What happened to an image: every label as it was placed, those that count no longer too, and what became of it.
+    For reviewers. NOT_FOUND where there is no such image.
     """
     GetAgreement: _aio.UnaryUnaryMultiCallable[_labeling_pb2.GetAgreementRequest, _labeling_pb2.GetAgreementResponse]  # type: ignore[assignment]
     """How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
@@ -273,6 +281,16 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_labeling_pb2.ExportDatasetResponse], _abc.AsyncIterator[_labeling_pb2.ExportDatasetResponse]]:
         """Streams a project's labelled images as a dataset file in parts. Of several labels, each point is the mean; a
         reviewer's who decided between them counts alone. FAILED_PRECONDITION: there is no label to export.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHistory(
+        self,
+        request: _labeling_pb2.GetHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.GetHistoryResponse, _abc.Awaitable[_labeling_pb2.GetHistoryResponse]]:
+        """What happened to an image: every label as it was placed, those that count no longer too, and what became of it.
+        For reviewers. NOT_FOUND where there is no such image.
         """
 
     @_abc_1.abstractmethod

@@ -221,6 +221,31 @@ def test_a_server_killed_between_two_labellers_keeps_what_it_answered(clinic: Cl
 
 
 @on_both_databases
+def test_the_history_of_an_image_tells_who_placed_and_who_changed_what(clinic: Clinic) -> None:
+    (image_id,) = clinic.add(1)
+    first = clinic.label("anna", "a1", 9.0)
+    clinic("rita", "ReviewLabel", label_id=first.id, send_back="look at the apex")
+    second = clinic.label("ben", "b1", 9.5)
+    clinic("rita", "ReviewLabel", label_id=second.id, correction=points(9.25))
+    sent_back, corrected = clinic("rita", "GetHistory", image_id=image_id).entries
+    assert (sent_back.label.labeller, sent_back.label.vhs) == ("anna", pytest.approx(9.0))
+    assert (sent_back.review.verdict, sent_back.review.comment) == (
+        pb.REVIEW_STATE_SENT_BACK,
+        "look at the apex",
+    )
+    assert not sent_back.review.HasField("key_points")
+    # What he placed, and what stands instead.
+    assert (corrected.label.labeller, corrected.label.vhs) == ("ben", pytest.approx(9.5))
+    assert corrected.label.key_points == points(9.5)
+    assert (corrected.review.reviewer, corrected.review.vhs) == ("rita", pytest.approx(9.25))
+    assert corrected.review.key_points == points(9.25)
+    assert corrected.label.create_time.ToDatetime() < corrected.review.create_time.ToDatetime()
+    with pytest.raises(errors.PermissionDenied):
+        clinic("anna", "GetHistory", image_id=image_id)
+    with pytest.raises(errors.NotFound):
+        clinic("rita", "GetHistory", image_id="f" * 32)
+
+
 def test_labels_come_in_pages(clinic: Clinic) -> None:
     clinic.add(5)
     made = [clinic.label("anna", f"{number}").id for number in range(5)]

@@ -3,6 +3,8 @@
 import type {
   GetAgreementRequestJson,
   GetAgreementResponseJson,
+  GetHistoryRequestJson,
+  GetHistoryResponseJson,
   GetProgressRequestJson,
   GetProgressResponseJson,
   GetStatisticsRequestJson,
@@ -23,6 +25,7 @@ import type {
 
 interface Calls {
   GetAgreement: [GetAgreementRequestJson, GetAgreementResponseJson];
+  GetHistory: [GetHistoryRequestJson, GetHistoryResponseJson];
   GetStatistics: [GetStatisticsRequestJson, GetStatisticsResponseJson];
   ListLabels: [ListLabelsRequestJson, ListLabelsResponseJson];
   ReviewLabel: [ReviewLabelRequestJson, ReviewLabelResponseJson];
@@ -118,6 +121,12 @@ export async function pixels(token: string, imageId: string): Promise<Pixels> {
   const window = { centre: (black + white) / 2, width: white - black };
   // Two bytes a pixel are little-endian, as every machine with a browser is.
   return { pixels: bits === 8 ? new Uint8Array(bytes) : new Uint16Array(bytes), width, height, aspect, window };
+}
+
+/** Returns a new id for a request that may be sent twice; crypto.randomUUID is there over TLS alone. */
+export function requestId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function answered(url: string, options: RequestInit): Promise<Response> {

@@ -1,7 +1,7 @@
 /** The labeller's work: one image after another. */
 
 import type { Action } from "./actions.ts";
-import { type Bands, call, Refusal } from "./api.ts";
+import { type Bands, call, Refusal, requestId } from "./api.ts";
 import { Desk, type Project, type Work } from "./desk.ts";
 import { deleteDraft, deleteOldDrafts, draft, putDraft } from "./drafts.ts";
 import { missing, NAMES, type Name, type Points, VERTEBRAE, WHERE } from "./geometry.ts";
@@ -142,7 +142,7 @@ export class Labelling implements Work {
     if (!held) return;
     this.current = undefined; // A second Enter must not save it again.
     this.desk.refresh();
-    const request = { requestId: crypto.randomUUID(), leaseId: held.task.leaseId, ...said };
+    const request = { requestId: requestId(), leaseId: held.task.leaseId, ...said };
     await this.outbox.put({ method, token: this.token, request });
     deleteDraft(held.task.leaseId);
     this.hand.advance();

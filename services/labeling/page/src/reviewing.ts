@@ -1,13 +1,14 @@
 /** The reviewer's work: to decide where labels disagree, then to see every label that nobody has reviewed. */
 
 import type { Action } from "./actions.ts";
-import { type Bands, call, Refusal } from "./api.ts";
+import { type Bands, call, Refusal, requestId } from "./api.ts";
 import { Desk, type Project, type Work } from "./desk.ts";
 import { fetchLevels } from "./fetching.ts";
 import { missing, NAMES, type Points, WHERE } from "./geometry.ts";
 import type { Levels } from "./levels.ts";
 import type { Other } from "./overlay.ts";
 import { problem, the } from "./page.ts";
+import { openPast } from "./past.ts";
 import { messageOf, pointsOf } from "./points.ts";
 import type { LabelJson, TaskJson } from "./protos/canicor/labeling/v1/labeling_pb.ts";
 import { REASONS, RejectDialog } from "./rejecting.ts";
@@ -61,6 +62,7 @@ export class Reviewing implements Work {
         enabled: kind("decision"),
         run: () => this.rejecting.open(),
       },
+      { title: "History", keys: ["h"], button: true, enabled: () => !!this.current, run: () => this.openPast() },
     ];
   }
 
@@ -167,6 +169,15 @@ export class Reviewing implements Work {
     else await this.review(this.moved ? { correction: keyPoints } : { approval: {} });
   }
 
+  private async openPast(): Promise<void> {
+    if (!this.current) return;
+    try {
+      await openPast(this.token, this.current.imageId);
+    } catch (error) {
+      problem((error as Error).message);
+    }
+  }
+
   private askWhy(): void {
     const dialog = the<HTMLDialogElement>("#send-back");
     the<HTMLFormElement>("#send-back form").reset();
@@ -177,7 +188,7 @@ export class Reviewing implements Work {
   private async decide(method: "SubmitLabel" | "RejectImage", said: object): Promise<void> {
     const { current } = this;
     if (current?.kind !== "decision") return;
-    const request = { requestId: crypto.randomUUID(), leaseId: current.leaseId, ...said };
+    const request = { requestId: requestId(), leaseId: current.leaseId, ...said };
     await this.tell(() => call(this.token, method, request));
   }
 

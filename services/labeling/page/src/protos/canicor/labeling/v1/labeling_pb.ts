@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file canicor/labeling/v1/labeling.proto.
  */
 export const file_canicor_labeling_v1_labeling: GenFile = /*@__PURE__*/
-  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSKSAQoLSW1wb3J0SW1hZ2USDwoHY29udGVudBgBIAEoDBISCgpzdWJqZWN0X2lkGAIgASgJEisKBm9yaWdpbhgDIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEjEKBWxhYmVsGAQgASgLMiIuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRlZExhYmVsIlgKDUltcG9ydGVkTGFiZWwSNQoKa2V5X3BvaW50cxgBIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEhAKCGxhYmVsbGVyGAIgASgJIlgKE0ltcG9ydEltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIwCgZpbWFnZXMYAiADKAsyIC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlIrABChRJbXBvcnRJbWFnZXNSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAxIRCglpbWFnZV9pZHMYAyADKAkSGQoRYWRkZWRfbGFiZWxfY291bnQYBCABKAMSQAoRZGVpZGVudGlmaWNhdGlvbnMYBSADKAsyJS5jYW5pY29yLmxhYmVsaW5nLnYxLkRlaWRlbnRpZmljYXRpb24iWAoQRGVpZGVudGlmaWNhdGlvbhINCgVpbmRleBgBIAEoBRIaChJyZW1vdmVkX2F0dHJpYnV0ZXMYAiADKAkSGQoRYnVybmVkX2luX3dhcm5pbmcYAyABKAkiTgoSSW1wb3J0QmF0Y2hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEAoIYmF0Y2hfaWQYAiABKAkSFQoNd2l0aF9kb3VidGZ1bBgDIAEoCCI/ChNJbXBvcnRCYXRjaFJlc3BvbnNlEhMKC2FkZGVkX2NvdW50GAEgASgDEhMKC2tub3duX2NvdW50GAIgASgDIvIBCgVJbWFnZRIKCgJpZBgBIAEoCRIPCgdwcm9qZWN0GAIgASgJEgsKA3VybBgDIAEoCRIOCgZzaGEyNTYYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhQKDHBpeGVsX2FzcGVjdBgHIAEoARIrCgZvcmlnaW4YCCABKA4yGy5jYW5pY29yLmxhYmVsaW5nLnYxLk9yaWdpbhISCgpzdWJqZWN0X2lkGAkgASgJEhAKCGJhdGNoX2lkGAogASgJEhMKC2JhdGNoX2luZGV4GAsgASgDEhIKCmJhdGNoX3NlZWQYDCABKAQifAoQTGVhc2VUYXNrUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEisKCGR1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCmFkanVkaWNhdGUYAyABKAgSFgoOaGVsZF9sZWFzZV9pZHMYBCADKAkiPAoRTGVhc2VUYXNrUmVzcG9uc2USJwoEdGFzaxgBIAEoCzIZLmNhbmljb3IubGFiZWxpbmcudjEuVGFzayLXAQoEVGFzaxIQCghsZWFzZV9pZBgBIAEoCRIpCgVpbWFnZRgCIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKCnN1Z2dlc3Rpb24YBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxIqCgZsYWJlbHMYBSADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIssBChJTdWJtaXRMYWJlbFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRI1CgprZXlfcG9pbnRzGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSLQoKdGltZV9zcGVudBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIYChBzdWdnZXN0aW9uX3Nob3duGAUgASgIEg8KB2NvbW1lbnQYBiABKAkiQAoTU3VibWl0TGFiZWxSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwi7QMKBUxhYmVsEgoKAmlkGAEgASgJEhAKCGltYWdlX2lkGAIgASgJEhAKCGxhYmVsbGVyGAMgASgJEjUKCmtleV9wb2ludHMYBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxILCgN2aHMYBSABKAESNQoKaGVhcnRfc2l6ZRgGIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEjgKDXJlamVjdF9yZWFzb24YByABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhI2CgxyZXZpZXdfc3RhdGUYCCABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhAKCHJldmlld2VyGAkgASgJEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgp0aW1lX3NwZW50GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2NvbW1lbnQYDCABKAkSGAoQc3VnZ2VzdGlvbl9zaG93bhgNIAEoCBIUCgxhZGp1ZGljYXRpb24YDiABKAgSFAoMc3VnZ2VzdGVkX2J5GA8gASgJIn4KElJlamVjdEltYWdlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEjEKBnJlYXNvbhgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0UmVhc29uEg8KB2NvbW1lbnQYBCABKAkiQAoTUmVqZWN0SW1hZ2VSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwisgEKElJldmlld0xhYmVsUmVxdWVzdBIQCghsYWJlbF9pZBgBIAEoCRIxCghhcHByb3ZhbBgCIAEoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuQXBwcm92YWxIABI3Cgpjb3JyZWN0aW9uGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHNIABITCglzZW5kX2JhY2sYBCABKAlIAEIJCgd2ZXJkaWN0IgoKCEFwcHJvdmFsIkAKE1Jldmlld0xhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIjAKDlNldEdvbGRSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJEgwKBGdvbGQYAiABKAgiEQoPU2V0R29sZFJlc3BvbnNlIoMBChFMaXN0TGFiZWxzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjYKDHJldmlld19zdGF0ZRgCIAEoDjIgLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3U3RhdGUSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiWQoSTGlzdExhYmVsc1Jlc3BvbnNlEioKBmxhYmVscxgBIAMoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKD0dldEltYWdlUmVxdWVzdBIQCghpbWFnZV9pZBgBIAEoCSJOChBHZXRJbWFnZVJlc3BvbnNlEikKBWltYWdlGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZRIPCgdjb250ZW50GAIgASgMInEKFEV4cG9ydERhdGFzZXRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSFQoNcmV2aWV3ZWRfb25seRgCIAEoCBIxCgZmb3JtYXQYAyABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLkV4cG9ydEZvcm1hdCJJChVFeHBvcnREYXRhc2V0UmVzcG9uc2USDQoFY2h1bmsYASABKAwSDgoGZGlnZXN0GAIgASgJEhEKCXJvd19jb3VudBgDIAEoAyImChNHZXRBZ3JlZW1lbnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkisAEKFEdldEFncmVlbWVudFJlc3BvbnNlEjEKBXBhaXJzGAEgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50EjMKBmltYWdlcxgCIAMoCzIjLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2VBZ3JlZW1lbnQSMAoEZ29sZBgDIAMoCzIiLmNhbmljb3IubGFiZWxpbmcudjEuUGFpckFncmVlbWVudCLHAgoNUGFpckFncmVlbWVudBINCgVmaXJzdBgBIAEoCRIOCgZzZWNvbmQYAiABKAkSEwoLaW1hZ2VfY291bnQYAyABKAMSFAoMcmVqZWN0X2NvdW50GAQgASgDEjMKA3ZocxgFIAEoCzImLmNhbmljb3IubGFiZWxpbmcudjEuTGltaXRzT2ZBZ3JlZW1lbnQSIwoWaW50cmFjbGFzc19jb3JyZWxhdGlvbhgGIAEoAUgAiAEBEhIKBWthcHBhGAcgASgBSAGIAQESGwoTa2V5X3BvaW50X2Rpc3RhbmNlcxgIIAMoARI8CgxtZWFzdXJlbWVudHMYCSADKAsyJi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJlZE1lYXN1cmVtZW50QhkKF19pbnRyYWNsYXNzX2NvcnJlbGF0aW9uQggKBl9rYXBwYSIyChFQYWlyZWRNZWFzdXJlbWVudBINCgVmaXJzdBgBIAEoARIOCgZzZWNvbmQYAiABKAEiPwoRTGltaXRzT2ZBZ3JlZW1lbnQSDAoEYmlhcxgBIAEoARINCgVsb3dlchgCIAEoARINCgV1cHBlchgDIAEoASJWCg5JbWFnZUFncmVlbWVudBIQCghpbWFnZV9pZBgBIAEoCRIWCg52aHNfZGlmZmVyZW5jZRgCIAEoARIaChJrZXlfcG9pbnRfZGlzdGFuY2UYAyABKAEiUAoSR2V0UHJvZ3Jlc3NSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSKQoFc2luY2UYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInMKE0dldFByb2dyZXNzUmVzcG9uc2USEgoKZG9uZV9jb3VudBgBIAEoAxI0ChFtZWRpYW5fdGltZV9zcGVudBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpvcGVuX2NvdW50GAMgASgDIicKFEdldFN0YXRpc3RpY3NSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkipAMKFUdldFN0YXRpc3RpY3NSZXNwb25zZRITCgtpbWFnZV9jb3VudBgBIAEoAxIWCg5sYWJlbGxlZF9jb3VudBgCIAEoAxIWCg5yZWplY3RlZF9jb3VudBgDIAEoAxIUCgxsZWFzZWRfY291bnQYBCABKAMSEgoKb3Blbl9jb3VudBgFIAEoAxIWCg5yZXZpZXdlZF9jb3VudBgGIAEoAxI4CgtoZWFydF9zaXplcxgHIAMoCzIjLmNhbmljb3IubGFiZWxpbmcudjEuSGVhcnRTaXplQ291bnQSNQoJbGFiZWxsZXJzGAggAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbGxlckNvdW50EhYKDmRpc3B1dGVkX2NvdW50GAkgASgDEisKBGRheXMYCiADKAsyHS5jYW5pY29yLmxhYmVsaW5nLnYxLkRheUNvdW50EhUKDXZoc19oaXN0b2dyYW0YCyADKAMSGwoTdmhzX2hpc3RvZ3JhbV9zdGFydBgMIAEoARIaChJ2aHNfaGlzdG9ncmFtX3N0ZXAYDSABKAEiJwoIRGF5Q291bnQSDAoEZGF0ZRgBIAEoCRINCgVjb3VudBgCIAEoAyJWCg5IZWFydFNpemVDb3VudBI1CgpoZWFydF9zaXplGAEgASgOMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5IZWFydFNpemUSDQoFY291bnQYAiABKAMiZgoNTGFiZWxsZXJDb3VudBIQCghsYWJlbGxlchgBIAEoCRINCgVjb3VudBgCIAEoAxI0ChFtZWRpYW5fdGltZV9zcGVudBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiqZAQoKUXVldWVPcmRlchIbChdRVUVVRV9PUkRFUl9VTlNQRUNJRklFRBAAEhYKElFVRVVFX09SREVSX0lNUE9SVBABEhkKFVFVRVVFX09SREVSX1VOQ0VSVEFJThACEh8KG1FVRVVFX09SREVSX05FQVJfVEhSRVNIT0xEUxADEhoKFlFVRVVFX09SREVSX0VWRU5fU0laRVMQBCpbCgZPcmlnaW4SFgoST1JJR0lOX1VOU1BFQ0lGSUVEEAASDwoLT1JJR0lOX1JFQUwQARIUChBPUklHSU5fR0VORVJBVEVEEAISEgoOT1JJR0lOX1BIQU5UT00QAyqgAQoMUmVqZWN0UmVhc29uEh0KGVJFSkVDVF9SRUFTT05fVU5TUEVDSUZJRUQQABIcChhSRUpFQ1RfUkVBU09OX1BPT1JfSU1BR0UQARIdChlSRUpFQ1RfUkVBU09OX05PVF9MQVRFUkFMEAISGwoXUkVKRUNUX1JFQVNPTl9OT1RfQV9ET0cQAxIXChNSRUpFQ1RfUkVBU09OX09USEVSEAQqmAEKC1Jldmlld1N0YXRlEhwKGFJFVklFV19TVEFURV9VTlNQRUNJRklFRBAAEhgKFFJFVklFV19TVEFURV9QRU5ESU5HEAESGQoVUkVWSUVXX1NUQVRFX0FQUFJPVkVEEAISGgoWUkVWSUVXX1NUQVRFX0NPUlJFQ1RFRBADEhoKFlJFVklFV19TVEFURV9TRU5UX0JBQ0sQBCqYAQoMRXhwb3J0Rm9ybWF0Eh0KGUVYUE9SVF9GT1JNQVRfVU5TUEVDSUZJRUQQABIaChZFWFBPUlRfRk9STUFUX01BTklGRVNUEAESFgoSRVhQT1JUX0ZPUk1BVF9DT0NPEAISFQoRRVhQT1JUX0ZPUk1BVF9DU1YQAxIeChpFWFBPUlRfRk9STUFUX0xBQkVMX1NUVURJTxAEMqQMCg9MYWJlbGluZ1NlcnZpY2USXQoKU2V0UHJvamVjdBImLmNhbmljb3IubGFiZWxpbmcudjEuU2V0UHJvamVjdFJlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLlNldFByb2plY3RSZXNwb25zZRJdCgpHZXRQcm9qZWN0EiYuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9qZWN0UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvamVjdFJlc3BvbnNlEmMKDExpc3RQcm9qZWN0cxIoLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdFByb2plY3RzUmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdFByb2plY3RzUmVzcG9uc2USYwoMSW1wb3J0SW1hZ2VzEiguY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRJbWFnZXNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRJbWFnZXNSZXNwb25zZRJgCgtJbXBvcnRCYXRjaBInLmNhbmljb3IubGFiZWxpbmcudjEuSW1wb3J0QmF0Y2hSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRCYXRjaFJlc3BvbnNlEloKCUxlYXNlVGFzaxIlLmNhbmljb3IubGFiZWxpbmcudjEuTGVhc2VUYXNrUmVxdWVzdBomLmNhbmljb3IubGFiZWxpbmcudjEuTGVhc2VUYXNrUmVzcG9uc2USYAoLU3VibWl0TGFiZWwSJy5jYW5pY29yLmxhYmVsaW5nLnYxLlN1Ym1pdExhYmVsUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuU3VibWl0TGFiZWxSZXNwb25zZRJgCgtSZWplY3RJbWFnZRInLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0SW1hZ2VSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RJbWFnZVJlc3BvbnNlEmAKC1Jldmlld0xhYmVsEicuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdMYWJlbFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld0xhYmVsUmVzcG9uc2USVAoHU2V0R29sZBIjLmNhbmljb3IubGFiZWxpbmcudjEuU2V0R29sZFJlcXVlc3QaJC5jYW5pY29yLmxhYmVsaW5nLnYxLlNldEdvbGRSZXNwb25zZRJdCgpMaXN0TGFiZWxzEiYuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0TGFiZWxzUmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdExhYmVsc1Jlc3BvbnNlElcKCEdldEltYWdlEiQuY2FuaWNvci5sYWJlbGluZy52MS5HZXRJbWFnZVJlcXVlc3QaJS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEltYWdlUmVzcG9uc2USaAoNRXhwb3J0RGF0YXNldBIpLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0RGF0YXNldFJlcXVlc3QaKi5jYW5pY29yLmxhYmVsaW5nLnYxLkV4cG9ydERhdGFzZXRSZXNwb25zZTABEmMKDEdldEFncmVlbWVudBIoLmNhbmljb3IubGFiZWxpbmcudjEuR2V0QWdyZWVtZW50UmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuR2V0QWdyZWVtZW50UmVzcG9uc2USYAoLR2V0UHJvZ3Jlc3MSJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2dyZXNzUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvZ3Jlc3NSZXNwb25zZRJmCg1HZXRTdGF0aXN0aWNzEikuY2FuaWNvci5sYWJlbGluZy52MS5HZXRTdGF0aXN0aWNzUmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuR2V0U3RhdGlzdGljc1Jlc3BvbnNlYgZwcm90bzM", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSKSAQoLSW1wb3J0SW1hZ2USDwoHY29udGVudBgBIAEoDBISCgpzdWJqZWN0X2lkGAIgASgJEisKBm9yaWdpbhgDIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEjEKBWxhYmVsGAQgASgLMiIuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRlZExhYmVsIlgKDUltcG9ydGVkTGFiZWwSNQoKa2V5X3BvaW50cxgBIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEhAKCGxhYmVsbGVyGAIgASgJIlgKE0ltcG9ydEltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIwCgZpbWFnZXMYAiADKAsyIC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlIrABChRJbXBvcnRJbWFnZXNSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAxIRCglpbWFnZV9pZHMYAyADKAkSGQoRYWRkZWRfbGFiZWxfY291bnQYBCABKAMSQAoRZGVpZGVudGlmaWNhdGlvbnMYBSADKAsyJS5jYW5pY29yLmxhYmVsaW5nLnYxLkRlaWRlbnRpZmljYXRpb24iWAoQRGVpZGVudGlmaWNhdGlvbhINCgVpbmRleBgBIAEoBRIaChJyZW1vdmVkX2F0dHJpYnV0ZXMYAiADKAkSGQoRYnVybmVkX2luX3dhcm5pbmcYAyABKAkiTgoSSW1wb3J0QmF0Y2hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEAoIYmF0Y2hfaWQYAiABKAkSFQoNd2l0aF9kb3VidGZ1bBgDIAEoCCI/ChNJbXBvcnRCYXRjaFJlc3BvbnNlEhMKC2FkZGVkX2NvdW50GAEgASgDEhMKC2tub3duX2NvdW50GAIgASgDIvIBCgVJbWFnZRIKCgJpZBgBIAEoCRIPCgdwcm9qZWN0GAIgASgJEgsKA3VybBgDIAEoCRIOCgZzaGEyNTYYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhQKDHBpeGVsX2FzcGVjdBgHIAEoARIrCgZvcmlnaW4YCCABKA4yGy5jYW5pY29yLmxhYmVsaW5nLnYxLk9yaWdpbhISCgpzdWJqZWN0X2lkGAkgASgJEhAKCGJhdGNoX2lkGAogASgJEhMKC2JhdGNoX2luZGV4GAsgASgDEhIKCmJhdGNoX3NlZWQYDCABKAQifAoQTGVhc2VUYXNrUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEisKCGR1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCmFkanVkaWNhdGUYAyABKAgSFgoOaGVsZF9sZWFzZV9pZHMYBCADKAkiPAoRTGVhc2VUYXNrUmVzcG9uc2USJwoEdGFzaxgBIAEoCzIZLmNhbmljb3IubGFiZWxpbmcudjEuVGFzayLXAQoEVGFzaxIQCghsZWFzZV9pZBgBIAEoCRIpCgVpbWFnZRgCIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKCnN1Z2dlc3Rpb24YBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxIqCgZsYWJlbHMYBSADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIssBChJTdWJtaXRMYWJlbFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRI1CgprZXlfcG9pbnRzGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSLQoKdGltZV9zcGVudBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIYChBzdWdnZXN0aW9uX3Nob3duGAUgASgIEg8KB2NvbW1lbnQYBiABKAkiQAoTU3VibWl0TGFiZWxSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwi7QMKBUxhYmVsEgoKAmlkGAEgASgJEhAKCGltYWdlX2lkGAIgASgJEhAKCGxhYmVsbGVyGAMgASgJEjUKCmtleV9wb2ludHMYBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxILCgN2aHMYBSABKAESNQoKaGVhcnRfc2l6ZRgGIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEjgKDXJlamVjdF9yZWFzb24YByABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhI2CgxyZXZpZXdfc3RhdGUYCCABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhAKCHJldmlld2VyGAkgASgJEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgp0aW1lX3NwZW50GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2NvbW1lbnQYDCABKAkSGAoQc3VnZ2VzdGlvbl9zaG93bhgNIAEoCBIUCgxhZGp1ZGljYXRpb24YDiABKAgSFAoMc3VnZ2VzdGVkX2J5GA8gASgJIn4KElJlamVjdEltYWdlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEjEKBnJlYXNvbhgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0UmVhc29uEg8KB2NvbW1lbnQYBCABKAkiQAoTUmVqZWN0SW1hZ2VSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwisgEKElJldmlld0xhYmVsUmVxdWVzdBIQCghsYWJlbF9pZBgBIAEoCRIxCghhcHByb3ZhbBgCIAEoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuQXBwcm92YWxIABI3Cgpjb3JyZWN0aW9uGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHNIABITCglzZW5kX2JhY2sYBCABKAlIAEIJCgd2ZXJkaWN0IgoKCEFwcHJvdmFsIkAKE1Jldmlld0xhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIjAKDlNldEdvbGRSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJEgwKBGdvbGQYAiABKAgiEQoPU2V0R29sZFJlc3BvbnNlIoMBChFMaXN0TGFiZWxzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjYKDHJldmlld19zdGF0ZRgCIAEoDjIgLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3U3RhdGUSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiWQoSTGlzdExhYmVsc1Jlc3BvbnNlEioKBmxhYmVscxgBIAMoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKD0dldEltYWdlUmVxdWVzdBIQCghpbWFnZV9pZBgBIAEoCSJOChBHZXRJbWFnZVJlc3BvbnNlEikKBWltYWdlGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZRIPCgdjb250ZW50GAIgASgMIiUKEUdldEhpc3RvcnlSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJIkgKEkdldEhpc3RvcnlSZXNwb25zZRIyCgdlbnRyaWVzGAEgAygLMiEuY2FuaWNvci5sYWJlbGluZy52MS5IaXN0b3J5RW50cnkiZgoMSGlzdG9yeUVudHJ5EikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbBIrCgZyZXZpZXcYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlldyLTAQoGUmV2aWV3EhAKCHJldmlld2VyGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCgd2ZXJkaWN0GAMgASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRI1CgprZXlfcG9pbnRzGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSCwoDdmhzGAUgASgBEg8KB2NvbW1lbnQYBiABKAkicQoURXhwb3J0RGF0YXNldFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIVCg1yZXZpZXdlZF9vbmx5GAIgASgIEjEKBmZvcm1hdBgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0Rm9ybWF0IkkKFUV4cG9ydERhdGFzZXRSZXNwb25zZRINCgVjaHVuaxgBIAEoDBIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDIiYKE0dldEFncmVlbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKwAQoUR2V0QWdyZWVtZW50UmVzcG9uc2USMQoFcGFpcnMYASADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJBZ3JlZW1lbnQSMwoGaW1hZ2VzGAIgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZUFncmVlbWVudBIwCgRnb2xkGAMgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50IscCCg1QYWlyQWdyZWVtZW50Eg0KBWZpcnN0GAEgASgJEg4KBnNlY29uZBgCIAEoCRITCgtpbWFnZV9jb3VudBgDIAEoAxIUCgxyZWplY3RfY291bnQYBCABKAMSMwoDdmhzGAUgASgLMiYuY2FuaWNvci5sYWJlbGluZy52MS5MaW1pdHNPZkFncmVlbWVudBIjChZpbnRyYWNsYXNzX2NvcnJlbGF0aW9uGAYgASgBSACIAQESEgoFa2FwcGEYByABKAFIAYgBARIbChNrZXlfcG9pbnRfZGlzdGFuY2VzGAggAygBEjwKDG1lYXN1cmVtZW50cxgJIAMoCzImLmNhbmljb3IubGFiZWxpbmcudjEuUGFpcmVkTWVhc3VyZW1lbnRCGQoXX2ludHJhY2xhc3NfY29ycmVsYXRpb25CCAoGX2thcHBhIjIKEVBhaXJlZE1lYXN1cmVtZW50Eg0KBWZpcnN0GAEgASgBEg4KBnNlY29uZBgCIAEoASI/ChFMaW1pdHNPZkFncmVlbWVudBIMCgRiaWFzGAEgASgBEg0KBWxvd2VyGAIgASgBEg0KBXVwcGVyGAMgASgBIlYKDkltYWdlQWdyZWVtZW50EhAKCGltYWdlX2lkGAEgASgJEhYKDnZoc19kaWZmZXJlbmNlGAIgASgBEhoKEmtleV9wb2ludF9kaXN0YW5jZRgDIAEoASJQChJHZXRQcm9ncmVzc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicwoTR2V0UHJvZ3Jlc3NSZXNwb25zZRISCgpkb25lX2NvdW50GAEgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCm9wZW5fY291bnQYAyABKAMiJwoUR2V0U3RhdGlzdGljc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKkAwoVR2V0U3RhdGlzdGljc1Jlc3BvbnNlEhMKC2ltYWdlX2NvdW50GAEgASgDEhYKDmxhYmVsbGVkX2NvdW50GAIgASgDEhYKDnJlamVjdGVkX2NvdW50GAMgASgDEhQKDGxlYXNlZF9jb3VudBgEIAEoAxISCgpvcGVuX2NvdW50GAUgASgDEhYKDnJldmlld2VkX2NvdW50GAYgASgDEjgKC2hlYXJ0X3NpemVzGAcgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5IZWFydFNpemVDb3VudBI1CglsYWJlbGxlcnMYCCADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsbGVyQ291bnQSFgoOZGlzcHV0ZWRfY291bnQYCSABKAMSKwoEZGF5cxgKIAMoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuRGF5Q291bnQSFQoNdmhzX2hpc3RvZ3JhbRgLIAMoAxIbChN2aHNfaGlzdG9ncmFtX3N0YXJ0GAwgASgBEhoKEnZoc19oaXN0b2dyYW1fc3RlcBgNIAEoASInCghEYXlDb3VudBIMCgRkYXRlGAEgASgJEg0KBWNvdW50GAIgASgDIlYKDkhlYXJ0U2l6ZUNvdW50EjUKCmhlYXJ0X3NpemUYASABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRINCgVjb3VudBgCIAEoAyJmCg1MYWJlbGxlckNvdW50EhAKCGxhYmVsbGVyGAEgASgJEg0KBWNvdW50GAIgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKpkBCgpRdWV1ZU9yZGVyEhsKF1FVRVVFX09SREVSX1VOU1BFQ0lGSUVEEAASFgoSUVVFVUVfT1JERVJfSU1QT1JUEAESGQoVUVVFVUVfT1JERVJfVU5DRVJUQUlOEAISHwobUVVFVUVfT1JERVJfTkVBUl9USFJFU0hPTERTEAMSGgoWUVVFVUVfT1JERVJfRVZFTl9TSVpFUxAEKlsKBk9yaWdpbhIWChJPUklHSU5fVU5TUEVDSUZJRUQQABIPCgtPUklHSU5fUkVBTBABEhQKEE9SSUdJTl9HRU5FUkFURUQQAhISCg5PUklHSU5fUEhBTlRPTRADKqABCgxSZWplY3RSZWFzb24SHQoZUkVKRUNUX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGFJFSkVDVF9SRUFTT05fUE9PUl9JTUFHRRABEh0KGVJFSkVDVF9SRUFTT05fTk9UX0xBVEVSQUwQAhIbChdSRUpFQ1RfUkVBU09OX05PVF9BX0RPRxADEhcKE1JFSkVDVF9SRUFTT05fT1RIRVIQBCqYAQoLUmV2aWV3U3RhdGUSHAoYUkVWSUVXX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUUkVWSUVXX1NUQVRFX1BFTkRJTkcQARIZChVSRVZJRVdfU1RBVEVfQVBQUk9WRUQQAhIaChZSRVZJRVdfU1RBVEVfQ09SUkVDVEVEEAMSGgoWUkVWSUVXX1NUQVRFX1NFTlRfQkFDSxAEKpgBCgxFeHBvcnRGb3JtYXQSHQoZRVhQT1JUX0ZPUk1BVF9VTlNQRUNJRklFRBAAEhoKFkVYUE9SVF9GT1JNQVRfTUFOSUZFU1QQARIWChJFWFBPUlRfRk9STUFUX0NPQ08QAhIVChFFWFBPUlRfRk9STUFUX0NTVhADEh4KGkVYUE9SVF9GT1JNQVRfTEFCRUxfU1RVRElPEAQygw0KD0xhYmVsaW5nU2VydmljZRJdCgpTZXRQcm9qZWN0EiYuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuU2V0UHJvamVjdFJlc3BvbnNlEl0KCkdldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9qZWN0UmVzcG9uc2USYwoMTGlzdFByb2plY3RzEiguY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXNwb25zZRJjCgxJbXBvcnRJbWFnZXMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1Jlc3BvbnNlEmAKC0ltcG9ydEJhdGNoEicuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRCYXRjaFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVzcG9uc2USWgoJTGVhc2VUYXNrEiUuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXF1ZXN0GiYuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXNwb25zZRJgCgtTdWJtaXRMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuU3VibWl0TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlc3BvbnNlEmAKC1JlamVjdEltYWdlEicuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RJbWFnZVJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVzcG9uc2USYAoLUmV2aWV3TGFiZWwSJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld0xhYmVsUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXNwb25zZRJUCgdTZXRHb2xkEiMuY2FuaWNvci5sYWJlbGluZy52MS5TZXRHb2xkUmVxdWVzdBokLmNhbmljb3IubGFiZWxpbmcudjEuU2V0R29sZFJlc3BvbnNlEl0KCkxpc3RMYWJlbHMSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0TGFiZWxzUmVzcG9uc2USVwoIR2V0SW1hZ2USJC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEltYWdlUmVxdWVzdBolLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXNwb25zZRJoCg1FeHBvcnREYXRhc2V0EikuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0RGF0YXNldFJlc3BvbnNlMAESXQoKR2V0SGlzdG9yeRImLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SGlzdG9yeVJlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEhpc3RvcnlSZXNwb25zZRJjCgxHZXRBZ3JlZW1lbnQSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlc3BvbnNlEmAKC0dldFByb2dyZXNzEicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9ncmVzc1JlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2dyZXNzUmVzcG9uc2USZgoNR2V0U3RhdGlzdGljcxIpLmNhbmljb3IubGFiZWxpbmcudjEuR2V0U3RhdGlzdGljc1JlcXVlc3QaKi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFN0YXRpc3RpY3NSZXNwb25zZWIGcHJvdG8z", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A project, and how its images are labelled.
@@ -2154,6 +2154,230 @@ export const GetImageResponseSchema: GenMessage<GetImageResponse, {jsonType: Get
   messageDesc(file_canicor_labeling_v1_labeling, 32);
 
 /**
+ * Asks what happened to an image.
+ *
+ * @generated from message canicor.labeling.v1.GetHistoryRequest
+ */
+export type GetHistoryRequest = Message<"canicor.labeling.v1.GetHistoryRequest"> & {
+  /**
+   * The image's id.
+   *
+   * @generated from field: string image_id = 1;
+   */
+  imageId: string;
+};
+
+/**
+ * Asks what happened to an image.
+ *
+ * @generated from message canicor.labeling.v1.GetHistoryRequest
+ */
+export type GetHistoryRequestJson = {
+  /**
+   * The image's id.
+   *
+   * @generated from field: string image_id = 1;
+   */
+  imageId?: string;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.GetHistoryRequest.
+ * Use `create(GetHistoryRequestSchema)` to create a new message.
+ */
+export const GetHistoryRequestSchema: GenMessage<GetHistoryRequest, {jsonType: GetHistoryRequestJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 33);
+
+/**
+ * What happened to an image.
+ *
+ * @generated from message canicor.labeling.v1.GetHistoryResponse
+ */
+export type GetHistoryResponse = Message<"canicor.labeling.v1.GetHistoryResponse"> & {
+  /**
+   * Oldest label first.
+   *
+   * @generated from field: repeated canicor.labeling.v1.HistoryEntry entries = 1;
+   */
+  entries: HistoryEntry[];
+};
+
+/**
+ * What happened to an image.
+ *
+ * @generated from message canicor.labeling.v1.GetHistoryResponse
+ */
+export type GetHistoryResponseJson = {
+  /**
+   * Oldest label first.
+   *
+   * @generated from field: repeated canicor.labeling.v1.HistoryEntry entries = 1;
+   */
+  entries?: HistoryEntryJson[];
+};
+
+/**
+ * Describes the message canicor.labeling.v1.GetHistoryResponse.
+ * Use `create(GetHistoryResponseSchema)` to create a new message.
+ */
+export const GetHistoryResponseSchema: GenMessage<GetHistoryResponse, {jsonType: GetHistoryResponseJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 34);
+
+/**
+ * A label and what became of it.
+ *
+ * @generated from message canicor.labeling.v1.HistoryEntry
+ */
+export type HistoryEntry = Message<"canicor.labeling.v1.HistoryEntry"> & {
+  /**
+   * With the points that the labeller placed, whatever a reviewer made of them.
+   *
+   * @generated from field: canicor.labeling.v1.Label label = 1;
+   */
+  label?: Label | undefined;
+
+  /**
+   * Its review; unset where nobody has reviewed it.
+   *
+   * @generated from field: canicor.labeling.v1.Review review = 2;
+   */
+  review?: Review | undefined;
+};
+
+/**
+ * A label and what became of it.
+ *
+ * @generated from message canicor.labeling.v1.HistoryEntry
+ */
+export type HistoryEntryJson = {
+  /**
+   * With the points that the labeller placed, whatever a reviewer made of them.
+   *
+   * @generated from field: canicor.labeling.v1.Label label = 1;
+   */
+  label?: LabelJson;
+
+  /**
+   * Its review; unset where nobody has reviewed it.
+   *
+   * @generated from field: canicor.labeling.v1.Review review = 2;
+   */
+  review?: ReviewJson;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.HistoryEntry.
+ * Use `create(HistoryEntrySchema)` to create a new message.
+ */
+export const HistoryEntrySchema: GenMessage<HistoryEntry, {jsonType: HistoryEntryJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 35);
+
+/**
+ * What a reviewer made of a label.
+ *
+ * @generated from message canicor.labeling.v1.Review
+ */
+export type Review = Message<"canicor.labeling.v1.Review"> & {
+  /**
+   * Who: the token's name.
+   *
+   * @generated from field: string reviewer = 1;
+   */
+  reviewer: string;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 2;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * Approved, corrected or sent back.
+   *
+   * @generated from field: canicor.labeling.v1.ReviewState verdict = 3;
+   */
+  verdict: ReviewState;
+
+  /**
+   * The points that stand instead; only where he corrected it.
+   *
+   * @generated from field: canicor.measurement.v1.KeyPoints key_points = 4;
+   */
+  keyPoints?: KeyPoints | undefined;
+
+  /**
+   * VHS that follows from these, in vertebrae; else 0.
+   *
+   * @generated from field: double vhs = 5;
+   */
+  vhs: number;
+
+  /**
+   * Why he sent it back.
+   *
+   * @generated from field: string comment = 6;
+   */
+  comment: string;
+};
+
+/**
+ * What a reviewer made of a label.
+ *
+ * @generated from message canicor.labeling.v1.Review
+ */
+export type ReviewJson = {
+  /**
+   * Who: the token's name.
+   *
+   * @generated from field: string reviewer = 1;
+   */
+  reviewer?: string;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 2;
+   */
+  createTime?: TimestampJson;
+
+  /**
+   * Approved, corrected or sent back.
+   *
+   * @generated from field: canicor.labeling.v1.ReviewState verdict = 3;
+   */
+  verdict?: ReviewStateJson;
+
+  /**
+   * The points that stand instead; only where he corrected it.
+   *
+   * @generated from field: canicor.measurement.v1.KeyPoints key_points = 4;
+   */
+  keyPoints?: KeyPointsJson;
+
+  /**
+   * VHS that follows from these, in vertebrae; else 0.
+   *
+   * @generated from field: double vhs = 5;
+   */
+  vhs?: number | "NaN" | "Infinity" | "-Infinity";
+
+  /**
+   * Why he sent it back.
+   *
+   * @generated from field: string comment = 6;
+   */
+  comment?: string;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.Review.
+ * Use `create(ReviewSchema)` to create a new message.
+ */
+export const ReviewSchema: GenMessage<Review, {jsonType: ReviewJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 36);
+
+/**
  * Asks for a dataset.
  *
  * @generated from message canicor.labeling.v1.ExportDatasetRequest
@@ -2216,7 +2440,7 @@ export type ExportDatasetRequestJson = {
  * Use `create(ExportDatasetRequestSchema)` to create a new message.
  */
 export const ExportDatasetRequestSchema: GenMessage<ExportDatasetRequest, {jsonType: ExportDatasetRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 33);
+  messageDesc(file_canicor_labeling_v1_labeling, 37);
 
 /**
  * A part of the dataset file; the parts, joined, are the file.
@@ -2279,7 +2503,7 @@ export type ExportDatasetResponseJson = {
  * Use `create(ExportDatasetResponseSchema)` to create a new message.
  */
 export const ExportDatasetResponseSchema: GenMessage<ExportDatasetResponse, {jsonType: ExportDatasetResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 34);
+  messageDesc(file_canicor_labeling_v1_labeling, 38);
 
 /**
  * Asks how far labellers agree.
@@ -2314,7 +2538,7 @@ export type GetAgreementRequestJson = {
  * Use `create(GetAgreementRequestSchema)` to create a new message.
  */
 export const GetAgreementRequestSchema: GenMessage<GetAgreementRequest, {jsonType: GetAgreementRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 35);
+  messageDesc(file_canicor_labeling_v1_labeling, 39);
 
 /**
  * How far labellers agree.
@@ -2379,7 +2603,7 @@ export type GetAgreementResponseJson = {
  * Use `create(GetAgreementResponseSchema)` to create a new message.
  */
 export const GetAgreementResponseSchema: GenMessage<GetAgreementResponse, {jsonType: GetAgreementResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 36);
+  messageDesc(file_canicor_labeling_v1_labeling, 40);
 
 /**
  * Two labellers.
@@ -2528,7 +2752,7 @@ export type PairAgreementJson = {
  * Use `create(PairAgreementSchema)` to create a new message.
  */
 export const PairAgreementSchema: GenMessage<PairAgreement, {jsonType: PairAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 37);
+  messageDesc(file_canicor_labeling_v1_labeling, 41);
 
 /**
  * What two labellers measured on one image.
@@ -2577,7 +2801,7 @@ export type PairedMeasurementJson = {
  * Use `create(PairedMeasurementSchema)` to create a new message.
  */
 export const PairedMeasurementSchema: GenMessage<PairedMeasurement, {jsonType: PairedMeasurementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 38);
+  messageDesc(file_canicor_labeling_v1_labeling, 42);
 
 /**
  * Limits of agreement.
@@ -2640,7 +2864,7 @@ export type LimitsOfAgreementJson = {
  * Use `create(LimitsOfAgreementSchema)` to create a new message.
  */
 export const LimitsOfAgreementSchema: GenMessage<LimitsOfAgreement, {jsonType: LimitsOfAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 39);
+  messageDesc(file_canicor_labeling_v1_labeling, 43);
 
 /**
  * An image that several people labelled.
@@ -2703,7 +2927,7 @@ export type ImageAgreementJson = {
  * Use `create(ImageAgreementSchema)` to create a new message.
  */
 export const ImageAgreementSchema: GenMessage<ImageAgreement, {jsonType: ImageAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 40);
+  messageDesc(file_canicor_labeling_v1_labeling, 44);
 
 /**
  * Asks how far the caller is.
@@ -2752,7 +2976,7 @@ export type GetProgressRequestJson = {
  * Use `create(GetProgressRequestSchema)` to create a new message.
  */
 export const GetProgressRequestSchema: GenMessage<GetProgressRequest, {jsonType: GetProgressRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 41);
+  messageDesc(file_canicor_labeling_v1_labeling, 45);
 
 /**
  * How far the caller is.
@@ -2815,7 +3039,7 @@ export type GetProgressResponseJson = {
  * Use `create(GetProgressResponseSchema)` to create a new message.
  */
 export const GetProgressResponseSchema: GenMessage<GetProgressResponse, {jsonType: GetProgressResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 42);
+  messageDesc(file_canicor_labeling_v1_labeling, 46);
 
 /**
  * Asks for counts.
@@ -2850,7 +3074,7 @@ export type GetStatisticsRequestJson = {
  * Use `create(GetStatisticsRequestSchema)` to create a new message.
  */
 export const GetStatisticsRequestSchema: GenMessage<GetStatisticsRequest, {jsonType: GetStatisticsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 43);
+  messageDesc(file_canicor_labeling_v1_labeling, 47);
 
 /**
  * Counts of a project.
@@ -3055,7 +3279,7 @@ export type GetStatisticsResponseJson = {
  * Use `create(GetStatisticsResponseSchema)` to create a new message.
  */
 export const GetStatisticsResponseSchema: GenMessage<GetStatisticsResponse, {jsonType: GetStatisticsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 44);
+  messageDesc(file_canicor_labeling_v1_labeling, 48);
 
 /**
  * What was done on one day.
@@ -3104,7 +3328,7 @@ export type DayCountJson = {
  * Use `create(DayCountSchema)` to create a new message.
  */
 export const DayCountSchema: GenMessage<DayCount, {jsonType: DayCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 45);
+  messageDesc(file_canicor_labeling_v1_labeling, 49);
 
 /**
  * Labels of one class.
@@ -3153,7 +3377,7 @@ export type HeartSizeCountJson = {
  * Use `create(HeartSizeCountSchema)` to create a new message.
  */
 export const HeartSizeCountSchema: GenMessage<HeartSizeCount, {jsonType: HeartSizeCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 46);
+  messageDesc(file_canicor_labeling_v1_labeling, 50);
 
 /**
  * Labels of one labeller.
@@ -3216,7 +3440,7 @@ export type LabellerCountJson = {
  * Use `create(LabellerCountSchema)` to create a new message.
  */
 export const LabellerCountSchema: GenMessage<LabellerCount, {jsonType: LabellerCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 47);
+  messageDesc(file_canicor_labeling_v1_labeling, 51);
 
 /**
  * Which image comes next. All but the first ask the classifier's model in production, of each image; an image that
@@ -3635,6 +3859,17 @@ export const LabelingService: GenService<{
     methodKind: "server_streaming";
     input: typeof ExportDatasetRequestSchema;
     output: typeof ExportDatasetResponseSchema;
+  },
+  /**
+   * What happened to an image: every label as it was placed, those that count no longer too, and what became of it.
+   * For reviewers. NOT_FOUND where there is no such image.
+   *
+   * @generated from rpc canicor.labeling.v1.LabelingService.GetHistory
+   */
+  getHistory: {
+    methodKind: "unary";
+    input: typeof GetHistoryRequestSchema;
+    output: typeof GetHistoryResponseSchema;
   },
   /**
    * How far people agree who labelled the same images, and the images on which they differ most. Of labels as they
