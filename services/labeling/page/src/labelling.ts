@@ -7,7 +7,7 @@ import { deleteDraft, deleteOldDrafts, draft, putDraft } from "./drafts.ts";
 import { missing, NAMES, type Name, type Points, VERTEBRAE, WHERE } from "./geometry.ts";
 import { Hand, type Held } from "./hand.ts";
 import { type Letter, Outbox } from "./outbox.ts";
-import { problem, the } from "./page.ts";
+import { problem, the, view } from "./page.ts";
 import { messageOf, pointsOf } from "./points.ts";
 import type { GetProgressResponseJson } from "./protos/canicor/labeling/v1/labeling_pb.ts";
 import { RejectDialog } from "./rejecting.ts";
@@ -43,8 +43,12 @@ export class Labelling implements Work {
     this.count();
   }
 
-  /** Delivers what an earlier visit left, then begins. */
+  /** Delivers what an earlier visit left, then begins; in one tab at a time, for two would have the same images. */
   static async begin(token: string, project: Project, bands: Bands): Promise<void> {
+    if (!(await isAlone())) {
+      elsewhere();
+      return;
+    }
     deleteOldDrafts();
     const outbox = await Outbox.open(
       (left, reached) => {
@@ -181,6 +185,24 @@ export class Labelling implements Work {
     if (document.hidden) this.hiddenAt = performance.now();
     else this.away += performance.now() - this.hiddenAt;
   }
+}
+
+/** Whether no other tab of this browser labels; then none will until this one is closed. */
+function isAlone(): Promise<boolean> {
+  // Without TLS a page that comes from another machine has no locks.
+  if (!navigator.locks) return Promise.resolve(true);
+  return new Promise((resolve) => {
+    navigator.locks.request("canicor-labelling", { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      return lock && new Promise(() => {});
+    });
+  });
+}
+
+function elsewhere(): void {
+  view("desk");
+  the("#empty").textContent = "You are labelling in another tab: go on there, or close it and reload this one.";
+  the("#empty").hidden = false;
 }
 
 /** Returns the point that lies farthest from where a model has it, where that is far. */
