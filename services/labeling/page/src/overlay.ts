@@ -64,9 +64,7 @@ export class Overlay {
       const point = points[name];
       if (!point) continue;
       const mark = this.marks[name];
-      const { x, y } = view.toScreen(point);
-      mark.setAttribute("visibility", "visible");
-      mark.setAttribute("transform", `translate(${x} ${y})`);
+      this.place(name, view.toScreen(point));
       mark.setAttribute("aria-label", `${name}, ${WHERE[name]}, at ${point.x.toFixed(1)}, ${point.y.toFixed(1)}`);
       mark.classList.toggle("selected", name === selected);
     }
@@ -76,15 +74,20 @@ export class Overlay {
     this.lens.firstElementChild?.setAttribute("r", String(lens.radius));
   }
 
-  /** Gives a point the keyboard. */
-  focus(name: Name): void {
-    this.marks[name].setAttribute("visibility", "visible");
+  /** Gives a point the keyboard, and shows it at its place on the screen: what is not seen can't have it. */
+  focus(name: Name, at: Point): void {
+    this.place(name, at);
     this.marks[name].focus({ preventScroll: true });
   }
 
   /** Takes the keyboard away from a point. */
   leave(): void {
     for (const mark of Object.values(this.marks)) mark.blur();
+  }
+
+  private place(name: Name, { x, y }: Point): void {
+    this.marks[name].setAttribute("visibility", "visible");
+    this.marks[name].setAttribute("transform", `translate(${x} ${y})`);
   }
 
   private line(path: SVGPathElement, name: string, view: Viewport, points: Points, ticks: boolean): void {

@@ -154,9 +154,7 @@ export class Stage {
   choose(name: Name): void {
     if (!this.view) return;
     if (!this.points[name]) this.commit(name, this.view.toImage(this.hover ?? this.middle), false);
-    this.selected = name;
-    this.overlay.focus(name);
-    this.redraw();
+    this.focus(name);
   }
 
   /** Moves the selected point by an arrow key, or the image where none is selected. */
@@ -206,6 +204,12 @@ export class Stage {
     this.redraw();
   }
 
+  private focus(name: Name): void {
+    const at = this.points[name];
+    if (at && this.view) this.overlay.focus(name, this.view.toScreen(at));
+    this.select(name);
+  }
+
   private select(name: Name): void {
     this.selected = name;
     this.redraw();
@@ -233,7 +237,7 @@ export class Stage {
     const at = this.view.toScreen(this.points[name] as Point);
     const from = this.place(event);
     this.gesture = { kind: "point", name, offset: { x: at.x - from.x, y: at.y - from.y } };
-    this.overlay.focus(name);
+    this.focus(name);
   }
 
   private press(event: PointerEvent): void {
@@ -297,7 +301,7 @@ export class Stage {
       this.settle();
     } else if (gesture?.kind === "press" && name && view) {
       this.commit(name, view.toImage(gesture.from), event.altKey);
-      this.overlay.focus(name);
+      this.focus(name);
     }
     this.redraw();
   }
