@@ -40,29 +40,30 @@ document.addEventListener("keydown", (event) => {
   ready.observe(document.querySelector("#step"), { childList: true, characterData: true, subtree: true });
 }, { capture: true });
 """
-# A mouse tells 250 times a second where it is; Playwright's would wait for the page each time. Counted is what is drawn.
+# A browser hands on where the mouse is before each frame; Playwright's mouse would wait for the page each time.
+# Counted are frames in which something was drawn.
 _DRAG = """
 async ([x, y, milliseconds]) => {
   const stage = document.querySelector("#stage");
   const { drawArrays } = WebGL2RenderingContext.prototype;
   const drawn = [];
   WebGL2RenderingContext.prototype.drawArrays = function (...all) {
-    drawn.push(performance.now());
+    drawn.push(document.timeline.currentTime);
     return drawArrays.apply(this, all);
   };
   const began = performance.now();
   await new Promise((resolve) => {
-    const mouse = setInterval(() => {
+    const move = () => {
       const angle = (performance.now() - began) / 300;
       const place = { clientX: x + 60 * Math.sin(angle), clientY: y + 60 * (1 - Math.cos(angle)) };
       stage.dispatchEvent(new PointerEvent("pointermove", { pointerId: 1, pointerType: "mouse", ...place }));
-      if (performance.now() - began < milliseconds) return;
-      clearInterval(mouse);
-      resolve();
-    }, 4);
+      if (performance.now() - began < milliseconds) requestAnimationFrame(move);
+      else resolve();
+    };
+    requestAnimationFrame(move);
   });
   WebGL2RenderingContext.prototype.drawArrays = drawArrays;
-  return drawn;
+  return [...new Set(drawn)];
 }
 """
 
