@@ -153,9 +153,9 @@ def classifier(server: Server) -> Iterator[Classifier]:
         yield client
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], tries: int = 5000) -> None:
     """Asks the server again and again, each time over the socket, until it has followed the repository."""
-    for _ in range(5000):
+    for _ in range(tries):
         if condition():
             return
     raise AssertionError("the server never came there")

@@ -24,6 +24,8 @@ BATCH_SIZE = Histogram(
 WAITING = Gauge("canicor_classifier_waiting", "Requests that were taken in and are not yet answered.")
 WAITING_BYTES = Gauge("canicor_classifier_waiting_bytes", "Bytes of the radiographs of waiting requests.")
 SHED = Counter("canicor_classifier_shed_total", "Requests refused when they came, by why.", ["reason"])
+for reason in ("QUEUE_FULL", "BUSY"):
+    SHED.labels(reason)
 DROPPED = Counter(
     "canicor_classifier_dropped_total",
     "Requests dropped before a step: their callers had left, or would have.",

@@ -283,6 +283,9 @@ class Models:
             return self._known.loaded[key]
         self._changed[key] = datetime.now(UTC)
         self._under_way.add(key)
+        for result in ("loaded", "refused"):
+            # From 0 on: Prometheus sees no increase in a series that begins with 1.
+            RELOADS.labels(name, result)
         try:
             model = self._loaded(name, version)
         except (DataLoss, FailedPrecondition) as error:

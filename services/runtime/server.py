@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 
 from canicor.errors import FailedPrecondition
 from canicor.memory import REQUESTS, keep_freed_memory
-from services.runtime import health, tracing
+from services.runtime import health, metrics, tracing
 from services.runtime.health import Health
 from services.runtime.interceptor import CallInterceptor
 from services.runtime.logs import configure
@@ -139,6 +139,7 @@ def _bind(
 
 def _show_metrics(settings: ServerSettings) -> None:
     host, port = split_address(settings.metrics_listen)
+    metrics.watch(settings.home_folder)
     try:
         start_http_server(port, host)
     except OSError as error:
