@@ -187,7 +187,8 @@ def test_what_is_missing_is_told_in_a_sentence(
 
 
 def test_the_cron_job_runs_a_command_that_there_is() -> None:
-    job = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "retrain.yaml").read_text())
+    file = Path(__file__).parents[2] / "deploy/kustomize/components/training/retrain.yaml"
+    (job,) = (one for one in yaml.safe_load_all(file.read_text()) if one["kind"] == "CronJob")
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     program, group, *arguments = container["command"]
     assert (program, group) == ("canicor", "train")
