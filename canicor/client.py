@@ -30,7 +30,9 @@ DEFAULT_DEADLINE = 60.0
 """Seconds that a call may take where the caller says nothing."""
 
 # gRPC draws each wait at random up to the backoff (gRFC A6), and only UNAVAILABLE means that nothing was done.
-_RETRIES = {
+_SERVICE_CONFIG = {
+    # Over all servers that a name stands for, such as the pods of a headless Service; gRPC itself takes the first.
+    "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
             "name": [{}],
@@ -42,13 +44,13 @@ _RETRIES = {
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
         }
-    ]
+    ],
 }
 _OPTIONS = [
     # The server says how large a message may be.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.service_config", json.dumps(_RETRIES)),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # gRPC repeats no request larger than this, by default 256 KiB: less than most radiographs.
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]

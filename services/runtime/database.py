@@ -42,6 +42,9 @@ _SQLITE_CODES = frozenset(
 
 _log = structlog.get_logger("canicor.database")
 
+_MIGRATING = 0x63616E69636F72
+"""The key of PostgreSQL's advisory lock: "canicor" in ASCII."""
+
 
 @asynccontextmanager
 async def opened(url: str, migrations: Path, revision: str = "head") -> AsyncIterator[AsyncEngine]:
@@ -147,4 +150,7 @@ def _upgrade(connection: Connection, migrations: Path, revision: str) -> None:
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     config.attributes["version_table"] = f"{migrations.parent.name}_version"
+    if connection.dialect.name == "postgresql":
+        # Until the transaction ends: servers that start together would each make the tables.
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
     command.upgrade(config, revision)

@@ -86,6 +86,20 @@ async def test_repeats_a_radiograph_that_found_no_server(tmp_path: Path, classif
         assert (await classify(settings, RADIOGRAPH)).request_id == "3"
 
 
+async def test_calls_go_to_all_servers_that_a_name_stands_for(tmp_path: Path) -> None:
+    servicers = [Refusing(0, Unavailable("Never.")) for _ in range(2)]
+    async with served(servicers[0], tmp_path) as one, served(servicers[1], tmp_path) as other:
+        both = f"ipv4:{one.classifier_address},{other.classifier_address}"
+        async with AsyncClassifier(one.model_copy(update={"classifier_address": both})) as classifier:
+            # Once it has found both; until then the one that it has found gets all.
+            while not all(servicer.asked for servicer in servicers):
+                await classifier.classify(RADIOGRAPH)
+            before = [servicer.asked for servicer in servicers]
+            for _ in range(10):
+                await classifier.classify(RADIOGRAPH)
+    assert [servicer.asked - asked for servicer, asked in zip(servicers, before, strict=True)] == [5, 5]
+
+
 @both_clients
 async def test_comes_back_when_it_was_told_to(tmp_path: Path, classify: Classify) -> None:
     async with served(Refusing(5, ResourceExhausted("Full.", retry_after=0.01)), tmp_path) as settings:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from canicor.labeling.v1 import labeling_pb2
 from canicor.labeling.v1.labeling_pb2_grpc import LabelingServiceStub
 from services import labeling
 from services.runtime.database import opened
+from tests.clinics import token_of
 from tests.servers import PostgreSQL, Server, running_postgresql
 
 MIGRATIONS = Path(labeling.__file__).parent / "migrations"
@@ -61,6 +63,17 @@ def test_says_at_the_start_that_the_database_does_not_answer(
 ) -> None:
     with pytest.raises(AssertionError, match="The database does not answer"):
         serve("labeling", CANICOR_DATABASE_URL=url.format(folder=tmp_path))
+
+
+def test_servers_that_start_together_make_the_tables_once(
+    serve: Callable[..., Server], database: PostgreSQL, tokens_file: Path
+) -> None:
+    settings = {"CANICOR_DATABASE_URL": database.new_database(), "CANICOR_TOKENS_FILE": str(tokens_file)}
+    with ThreadPoolExecutor() as threads:
+        starting = [threads.submit(serve, "labeling", **settings) for _ in range(3)]
+    for server in (one.result() for one in starting):
+        with server.channel(token=token_of("rita")) as channel, translated():
+            assert not list_labels(channel).labels
 
 
 async def test_a_file_that_another_process_keeps_locked(tmp_path: Path) -> None:
