@@ -28,6 +28,7 @@ from canicor.errors import CanicorError, FailedPrecondition, InvalidArgument, No
 from canicor.labeling.v1 import labeling_pb2 as pb
 from canicor.morphometry import PLAUSIBLE
 from canicor.vhs import BAND_NOTICE, LARGE_ABOVE, SMALL_BELOW
+from services.runtime.files import Followed
 from services.runtime.settings import ServerSettings, split_address
 
 HTTP_STATUS: Mapping[str, int] = {
@@ -129,14 +130,31 @@ class Web:
         return f"unix:{Path(self._folder.name) / 'api'}"
 
     def _tls(self) -> ssl.SSLContext | None:
-        if not (self._settings.tls_certificate and self._settings.tls_key):
+        """Returns what each new connection gets the newest certificate from."""
+        certificate, key, authorities = (
+            self._settings.tls_certificate,
+            self._settings.tls_key,
+            self._settings.tls_client_ca,
+        )
+        if not (certificate and key):
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self._settings.tls_certificate, self._settings.tls_key)
-        if self._settings.tls_client_ca:
-            context.load_verify_locations(self._settings.tls_client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
+
+        def context(_: object) -> ssl.SSLContext:
+            made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            made.load_cert_chain(certificate, key)
+            if authorities:
+                made.load_verify_locations(authorities)
+                made.verify_mode = ssl.CERT_REQUIRED
+            return made
+
+        followed = Followed([path for path in (certificate, key, authorities) if path], context)
+
+        def take_newest(handshake: ssl.SSLObject | ssl.SSLSocket, *_: object) -> None:
+            handshake.context = followed.current()
+
+        first = followed.current()
+        first.sni_callback = take_newest
+        return first
 
 
 class _Calls:

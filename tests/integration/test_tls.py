@@ -62,9 +62,9 @@ def mutual_tls(tls: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def shown_certificate(server: Server) -> x509.Certificate:
+def shown_certificate(server: Server, address: str = "") -> x509.Certificate:
     """The certificate that a new connection is shown."""
-    host, port = server.address.split(":")
+    host, port = (address or server.address).split(":")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -135,6 +135,17 @@ def test_a_renewed_certificate_goes_to_new_connections(
         assert [answer.response.vhs.value for answer in stream] == [pytest.approx(8.75)]
     with Classifier(server.client_settings()) as classifier:
         assert classifier.classify(picture).vhs.value == pytest.approx(8.75)
+
+
+def test_the_page_s_certificate_is_renewed_too(
+    serve: Serve, authority: trustme.CA, tls: dict[str, Any], tmp_path: Path
+) -> None:
+    server = serve("labeling", **tls)
+    first = shown_certificate(server, server.page_address)
+    write(tmp_path, "server", authority.issue_cert("127.0.0.1"))
+    until(lambda: shown_certificate(server, server.page_address) != first)
+    (tmp_path / "server.pem").write_text("no certificate")
+    until(lambda: shown_certificate(server, server.page_address) and REFUSED in server.log.read_text())
 
 
 def test_a_broken_certificate_leaves_the_old(
