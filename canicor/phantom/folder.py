@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -74,7 +75,9 @@ def write(folder: Path, count: int, order: Order, written: Callable[[], None]) -
 
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     rows = []
-    pool = ProcessPoolExecutor(os.cpu_count(), initializer=keep_freed_memory, initargs=(FILMS,))
+    # A fork of a program that has threads, such as PyTorch's, may wait for one that is not there.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(os.cpu_count(), spawn, keep_freed_memory, (FILMS,))
     with pool as workers, (folder / TRUTH).open("w") as truth:
         for index, (name, sha256, phantom) in enumerate(
             workers.map(partial(_write_one, folder, order), range(count))

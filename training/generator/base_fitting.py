@@ -1,6 +1,7 @@
 """Teaches the small base model by phantoms: first its autoencoder, then its UNet and text encoder together."""
 
 import hashlib
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -98,7 +99,9 @@ class Phantoms:
 
 def draw(count: int, seed: int, progress: Progress) -> Phantoms:
     """Draws phantoms 0 to `count` - 1 of a seed, on all cores."""
-    pool = ProcessPoolExecutor(os.cpu_count(), initializer=keep_freed_memory, initargs=(FILMS,))
+    # A fork of a program that has threads, as PyTorch's, may wait for one that is not there.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(os.cpu_count(), spawn, keep_freed_memory, (FILMS,))
     pixels, vhs = np.empty((count, base.HEIGHT, base.WIDTH), np.uint8), np.empty(count)
     with pool as workers:
         drawn = workers.map(_draw, repeat(seed), range(count), chunksize=8)
