@@ -23,7 +23,6 @@ _EXTREMES = (0.02, 0.15)
 """Of the whole range, from its end: text is drawn in white or black. Small letters have no pixel that is nothing
 but white; where tissue is bright, large ones stand out only by being so."""
 
-
 _MOST_LETTERS = 1000
 """That are looked at, from the top: noise has more, and none of them would be text."""
 
