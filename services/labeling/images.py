@@ -203,9 +203,12 @@ def _read(objects: store.Store, project: str, index: int, image: pb.ImportImage)
 
 def _burned_in_warning(picture: radiograph.Radiograph, file: radiograph.Deidentified) -> str:
     if file.states_burned_in:
-        return "The file states that its pixels hold what identifies (0028,0301): reject it, and import it with that covered."
-    found = "Its pixels seem to hold a line of text: where it identifies, reject the image, and import it with that covered."
-    return found if shows_text(picture) else ""
+        why = "The file states that its pixels hold what identifies (0028,0301)"
+    elif shows_text(picture):
+        why = "Its pixels seem to hold a line of text"
+    else:
+        return ""
+    return f"{why}: where they do, reject the image, and import it with that covered."
 
 
 def _key(digest: str) -> str:
