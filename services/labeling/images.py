@@ -208,7 +208,7 @@ def _burned_in_warning(picture: radiograph.Radiograph, file: radiograph.Deidenti
         why = "Its pixels seem to hold a line of text"
     else:
         return ""
-    return f"{why}: where they do, reject the image, and import it with that covered."
+    return f"{why}: where they tell who is on it, reject the image, and import it with that covered."
 
 
 def _key(digest: str) -> str:
