@@ -105,7 +105,11 @@ class TextToImage:
         on_gpu = torch.cuda.is_available()
         try:
             pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
-                folder, dtype=dtype_of(computing.precision, on_gpu=on_gpu), local_files_only=True
+                folder,
+                dtype=dtype_of(computing.precision, on_gpu=on_gpu),
+                local_files_only=True,
+                # Never a pickle, which may run code.
+                use_safetensors=True,
             )
         except (OSError, ValueError) as error:
             raise FailedPrecondition(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from canicor.errors import FailedPrecondition
 from canicor.pipeline import Computing
 from canicor.text_to_image import Asked, Sampling, TextToImage, dtype_of
 from tests import pipelines as tiny
@@ -37,3 +38,10 @@ def test_a_pipeline_computes_as_it_is_told(tmp_path):
     asked = [Asked((("heart", 1.0),), "", 7, index) for index in range(2)]
     one, other = told.make(asked, Sampling(64, 64, 2, 1.0))
     assert one.tobytes() != other.tobytes()
+
+
+def test_a_pipeline_of_pickles_is_refused(tmp_path):
+    tiny.stable_diffusion().save_pretrained(tmp_path, safe_serialization=False)
+    with pytest.raises(FailedPrecondition) as refusal:
+        TextToImage.load(tmp_path)
+    assert refusal.value.reason == "BAD_PIPELINE"

@@ -29,7 +29,11 @@ def load(name: str, pipelines: Pipelines) -> tuple[DiffusionPipeline, PipelineIn
     try:
         # transformers would keep 16-bit floats where the file has them.
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            place, dtype=torch.float32, **({"safety_checker": None} if info is None else {})
+            place,
+            dtype=torch.float32,
+            # Never a pickle, which may run code.
+            use_safetensors=True,
+            **({"safety_checker": None} if info is None else {}),
         )
     except (OSError, ValueError) as error:
         stored = ", ".join(pipelines.names()) or "none"
