@@ -83,7 +83,10 @@ def import_(
             for one in answer.deidentifications:
                 removed.update(dict.fromkeys(one.removed_attributes))
                 if one.burned_in_warning:
-                    _tell(f"Look at {batch[one.index].url}: {one.burned_in_warning}")
+                    _tell(
+                        f"Look at {batch[one.index].url}, image {answer.image_ids[one.index]}: "
+                        f"{one.burned_in_warning}"
+                    )
     for problem in problems:
         _tell(f"Left out: {problem}")
     if removed:
@@ -96,6 +99,24 @@ def import_(
     )
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def delete(
+    project: Annotated[str, typer.Argument(help="Of the labeling service.")],
+    image_ids: Annotated[list[str] | None, typer.Argument(help="Images, by the service's ids.")] = None,
+    subject: Annotated[str, typer.Option(help="A dog: all of its images.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete images of a project for good, with their files and labels."""
+    what = f"all images of {subject}" if subject else f"{len(image_ids or [])} images"
+    if not yes:
+        typer.confirm(f"Delete {what} from {project}, with their labels?", abort=True)
+    settings = ClientSettings()
+    request = pb.DeleteImagesRequest(project=project, image_ids=image_ids or [], subject_id=subject)
+    with channel(settings.labeling_address, settings) as connection, translated():
+        answer = LabelingServiceStub(connection).DeleteImages(request, timeout=_DEADLINE)
+    typer.echo(f"Images deleted: {answer.deleted_count}.")
 
 
 @app.command()

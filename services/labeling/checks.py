@@ -41,6 +41,19 @@ def project(name: str) -> str:
     return name
 
 
+def deleted(request: pb.DeleteImagesRequest) -> tuple[Sequence[str], str]:
+    """Returns the ids of images that are to be deleted, and the subject all of whose are."""
+    if not request.image_ids and not request.subject_id:
+        raise InvalidArgument("Name image_ids or a subject_id.", reason="NOTHING_NAMED", field="image_ids")
+    if len(request.image_ids) > MOST_IMAGES:
+        raise InvalidArgument(
+            f"At most {MOST_IMAGES} images are deleted at once.", reason="TOO_MANY_IMAGES", field="image_ids"
+        )
+    for index, image_id in enumerate(request.image_ids):
+        identifier(image_id, f"image_ids[{index}]")
+    return request.image_ids, _storable(request.subject_id, "subject_id")
+
+
 def whole_project(message: pb.Project) -> pb.Project:
     """Returns a project that may be kept."""
     project(message.name)

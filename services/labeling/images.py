@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +16,7 @@ from canicor.errors import CanicorError, FailedPrecondition, NotFound
 from canicor.labeling.v1 import labeling_pb2 as pb
 from services.labeling import projects, queue
 from services.labeling.burned_in import shows_text
-from services.labeling.tables import LABELLED, Image, Task
+from services.labeling.tables import LABELLED, Image, Label, Review, Task
 
 # A decoded radiograph may take 256 MB (64 million pixels of float32), so only so many at once.
 _DECODED_AT_ONCE = 4
@@ -104,6 +105,40 @@ async def find(session: AsyncSession, image_id: str) -> Image:
     if image is None:
         raise NotFound("There is no image of this id.", reason="NO_SUCH_IMAGE", field="image_id")
     return image
+
+
+async def delete(
+    session: AsyncSession, objects: store.Store, project: str, ids: Sequence[str], subject_id: str
+) -> int:
+    """Deletes images of a project by their ids, and those of a subject where one is named.
+
+    A file goes with the last image that has it, and before the transaction ends: what failed may be repeated.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        Unavailable: The store does not answer.
+    """
+    asked = Image.id.in_(ids)
+    if subject_id:
+        asked |= Image.subject_id == subject_id
+    found = list(await session.scalars(select(Image).where(Image.project == project, asked)))
+    gone = [image.id for image in found]
+    placed = select(Label.id).where(Label.image_id.in_(gone))
+    for table, theirs in (
+        (Review, Review.label_id.in_(placed)),
+        (Label, Label.image_id.in_(gone)),
+        (Task, Task.image_id.in_(gone)),
+        (Image, Image.id.in_(gone)),
+    ):
+        await session.execute(sql_delete(table).where(theirs))
+    # The generator's own files are not ours to delete.
+    files = {image.url: image.sha256 for image in found if image.url == objects.url(_key(image.sha256))}
+    kept = set(await session.scalars(select(Image.url).where(Image.url.in_(files))))
+    for url in files.keys() - kept:
+        await asyncio.to_thread(objects.delete, _key(files[url]))
+    return len(found)
 
 
 async def set_gold(session: AsyncSession, image_id: str, *, gold: bool) -> None:
@@ -208,7 +243,7 @@ def _burned_in_warning(picture: radiograph.Radiograph, file: radiograph.Deidenti
         why = "Its pixels seem to hold a line of text"
     else:
         return ""
-    return f"{why}: where they tell who is on it, reject the image, and import it with that covered."
+    return f"{why}: where they tell who is on it, delete the image, and import it with that covered."
 
 
 def _key(digest: str) -> str:

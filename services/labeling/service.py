@@ -71,6 +71,7 @@ class LabelingService(LabelingServiceServicer):
             "ListProjects": _ANY,
             "ImportImages": _MANAGE,
             "ImportBatch": _MANAGE,
+            "DeleteImages": _MANAGE,
             "LeaseTask": _ANY,
             "SubmitLabel": _ANY,
             "RejectImage": _ANY,
@@ -175,6 +176,16 @@ class LabelingService(LabelingServiceServicer):
                 answer.added_count += added.new
                 answer.known_count += added.known
         return answer
+
+    async def DeleteImages(self, request: pb.DeleteImagesRequest, context: Context) -> pb.DeleteImagesResponse:
+        """Deletes images, their labels and their files."""
+        project = checks.project(request.project)
+        ids, subject_id = checks.deleted(request)
+        count = await self._committed(
+            lambda session: images.delete(session, self._objects, project, ids, subject_id)
+        )
+        _log.info("images deleted", project=project, count=count, by=caller().name)
+        return pb.DeleteImagesResponse(deleted_count=count)
 
     async def LeaseTask(self, request: pb.LeaseTaskRequest, context: Context) -> pb.LeaseTaskResponse:
         """Hands the caller one image to label, or to decide on."""

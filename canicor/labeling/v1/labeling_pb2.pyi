@@ -630,6 +630,60 @@ class ImportBatchResponse(_message.Message):
 Global___ImportBatchResponse: _TypeAlias = ImportBatchResponse  # noqa: Y015
 
 @_typing.final
+class DeleteImagesRequest(_message.Message):
+    """Asks for images to be deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """The project."""
+    subject_id: _builtins.str
+    """The dog: all of its images, beside those above."""
+    @_builtins.property
+    def image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The images, at most 1000. An id that the project does not have is no error."""
+
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        image_ids: _abc.Iterable[_builtins.str] | None = ...,
+        subject_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_ids", b"image_ids", "project", b"project", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteImagesRequest: _TypeAlias = DeleteImagesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteImagesResponse(_message.Message):
+    """Images were deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    deleted_count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        deleted_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteImagesResponse: _TypeAlias = DeleteImagesResponse  # noqa: Y015
+
+@_typing.final
 class Image(_message.Message):
     """An image of a project."""
 

@@ -61,6 +61,11 @@ class LabelingServiceStub:
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportBatchRequest.SerializeToString,
                 response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportBatchResponse.FromString,
                 _registered_method=True)
+        self.DeleteImages = channel.unary_unary(
+                '/canicor.labeling.v1.LabelingService/DeleteImages',
+                request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.DeleteImagesRequest.SerializeToString,
+                response_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.DeleteImagesResponse.FromString,
+                _registered_method=True)
         self.LeaseTask = channel.unary_unary(
                 '/canicor.labeling.v1.LabelingService/LeaseTask',
                 request_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.LeaseTaskRequest.SerializeToString,
@@ -161,6 +166,14 @@ class LabelingServiceServicer:
     def ImportBatch(self, request, context):
         """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
         batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteImages(self, request, context):
+        """Deletes images of a project, with their files, labels and reviews, for good: one that should never have been
+        imported, or all of a dog. It may be repeated. What was exported or learnt from them stays where it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,6 +300,11 @@ def add_LabelingServiceServicer_to_server(servicer, server):
                     servicer.ImportBatch,
                     request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportBatchRequest.FromString,
                     response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportBatchResponse.SerializeToString,
+            ),
+            'DeleteImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteImages,
+                    request_deserializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.DeleteImagesRequest.FromString,
+                    response_serializer=canicor_dot_labeling_dot_v1_dot_labeling__pb2.DeleteImagesResponse.SerializeToString,
             ),
             'LeaseTask': grpc.unary_unary_rpc_method_handler(
                     servicer.LeaseTask,
@@ -486,6 +504,33 @@ class LabelingService:
             '/canicor.labeling.v1.LabelingService/ImportBatch',
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportBatchRequest.SerializeToString,
             canicor_dot_labeling_dot_v1_dot_labeling__pb2.ImportBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canicor.labeling.v1.LabelingService/DeleteImages',
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.DeleteImagesRequest.SerializeToString,
+            canicor_dot_labeling_dot_v1_dot_labeling__pb2.DeleteImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

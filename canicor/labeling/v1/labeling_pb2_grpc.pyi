@@ -50,6 +50,10 @@ class LabelingServiceStub:
     """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
     batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
     """
+    DeleteImages: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.DeleteImagesRequest, _labeling_pb2.DeleteImagesResponse]
+    """Deletes images of a project, with their files, labels and reviews, for good: one that should never have been
+    imported, or all of a dog. It may be repeated. What was exported or learnt from them stays where it is.
+    """
     LeaseTask: _grpc.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
     that he does not name in `held_lease_ids` gets that task again; all of his leases are renewed. Nobody labels an
@@ -113,6 +117,10 @@ class LabelingServiceAsyncStub(LabelingServiceStub):
     ImportBatch: _aio.UnaryUnaryMultiCallable[_labeling_pb2.ImportBatchRequest, _labeling_pb2.ImportBatchResponse]  # type: ignore[assignment]
     """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
     batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
+    """
+    DeleteImages: _aio.UnaryUnaryMultiCallable[_labeling_pb2.DeleteImagesRequest, _labeling_pb2.DeleteImagesResponse]  # type: ignore[assignment]
+    """Deletes images of a project, with their files, labels and reviews, for good: one that should never have been
+    imported, or all of a dog. It may be repeated. What was exported or learnt from them stays where it is.
     """
     LeaseTask: _aio.UnaryUnaryMultiCallable[_labeling_pb2.LeaseTaskRequest, _labeling_pb2.LeaseTaskResponse]  # type: ignore[assignment]
     """Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
@@ -204,6 +212,16 @@ class LabelingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_labeling_pb2.ImportBatchResponse, _abc.Awaitable[_labeling_pb2.ImportBatchResponse]]:
         """Adds the images of a generator's batch that its curation accepts, those made so far. It may be repeated as the
         batch grows. NOT_FOUND: the generator has no such batch. UNAVAILABLE: the generator does not answer.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteImages(
+        self,
+        request: _labeling_pb2.DeleteImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_labeling_pb2.DeleteImagesResponse, _abc.Awaitable[_labeling_pb2.DeleteImagesResponse]]:
+        """Deletes images of a project, with their files, labels and reviews, for good: one that should never have been
+        imported, or all of a dog. It may be repeated. What was exported or learnt from them stays where it is.
         """
 
     @_abc_1.abstractmethod

@@ -141,6 +141,10 @@ def test_a_batch_is_referenced_once(source: Server, clinic: Clinic, serve: Calla
     assert (image.batch_id, image.batch_index, image.batch_seed) == (batch.id, 0, 2**64 - 1)
     assert hashlib.sha256(clinic("anna", "GetImage", image_id=image.id).content).hexdigest() == image.sha256
     assert not (clinic.folder / "store" / "labeling").exists(), "a generated image is not copied"
+    clinic("mia", "DeleteImages", project="hearts", image_ids=[image.id])
+    assert making.GetImage(generator.GetImageRequest(batch_id=batch.id)).content, (
+        "nor is it the project's to delete"
+    )
     with pytest.raises(errors.NotFound) as refusal:
         clinic("mia", "ImportBatch", project="hearts", batch_id="f" * 32)
     assert refusal.value.reason == "NO_SUCH_BATCH"

@@ -70,7 +70,7 @@ def test_what_is_not_kept_of_dicom_files_is_told(
     told = labels("import", "hearts", folder).stderr
     assert re.search(r"Not kept of DICOM files: .*InstitutionName", told)
     assert "StudyDate (0008,0020)" in told
-    assert re.findall(r"Look at .*/(\w+\.dcm): .*\(0028,0301\)", told) == ["rex.dcm"]
+    assert re.findall(r"Look at .*/(\w+\.dcm), image [0-9a-f]{32}: .*\(0028,0301\)", told) == ["rex.dcm"]
 
 
 def test_a_folder_of_images_is_there_to_be_labelled(
@@ -199,3 +199,13 @@ def test_a_folder_that_holds_something_stays_as_it_is(
         labels("export", "hearts", tmp_path / "yolo", "--format", "yolo")
     assert refusal.value.reason == "FOLDER_NOT_EMPTY"
     assert [one.name for one in (tmp_path / "yolo").iterdir()] == ["notes"]
+
+
+def test_deletes_a_dog_s_images_when_it_is_sure(clinic: Clinic, labels: Callable[..., Result]) -> None:
+    label_two(clinic)
+    asked = labels("delete", "hearts", "--subject", "Rex")
+    assert asked.exit_code == 1, "nobody said yes"
+    assert clinic("mia", "GetStatistics", project="hearts").image_count == 2
+    done = labels("delete", "hearts", "--subject", "Rex", "--yes")
+    assert done.stdout == "Images deleted: 1.\n"
+    assert [row.subject_id for row in exported(clinic, "hearts")] == ["Bella"]

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file canicor/labeling/v1/labeling.proto.
  */
 export const file_canicor_labeling_v1_labeling: GenFile = /*@__PURE__*/
-  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSKSAQoLSW1wb3J0SW1hZ2USDwoHY29udGVudBgBIAEoDBISCgpzdWJqZWN0X2lkGAIgASgJEisKBm9yaWdpbhgDIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEjEKBWxhYmVsGAQgASgLMiIuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRlZExhYmVsIlgKDUltcG9ydGVkTGFiZWwSNQoKa2V5X3BvaW50cxgBIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEhAKCGxhYmVsbGVyGAIgASgJIlgKE0ltcG9ydEltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIwCgZpbWFnZXMYAiADKAsyIC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlIrABChRJbXBvcnRJbWFnZXNSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAxIRCglpbWFnZV9pZHMYAyADKAkSGQoRYWRkZWRfbGFiZWxfY291bnQYBCABKAMSQAoRZGVpZGVudGlmaWNhdGlvbnMYBSADKAsyJS5jYW5pY29yLmxhYmVsaW5nLnYxLkRlaWRlbnRpZmljYXRpb24iWAoQRGVpZGVudGlmaWNhdGlvbhINCgVpbmRleBgBIAEoBRIaChJyZW1vdmVkX2F0dHJpYnV0ZXMYAiADKAkSGQoRYnVybmVkX2luX3dhcm5pbmcYAyABKAkiTgoSSW1wb3J0QmF0Y2hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEAoIYmF0Y2hfaWQYAiABKAkSFQoNd2l0aF9kb3VidGZ1bBgDIAEoCCI/ChNJbXBvcnRCYXRjaFJlc3BvbnNlEhMKC2FkZGVkX2NvdW50GAEgASgDEhMKC2tub3duX2NvdW50GAIgASgDIvIBCgVJbWFnZRIKCgJpZBgBIAEoCRIPCgdwcm9qZWN0GAIgASgJEgsKA3VybBgDIAEoCRIOCgZzaGEyNTYYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhQKDHBpeGVsX2FzcGVjdBgHIAEoARIrCgZvcmlnaW4YCCABKA4yGy5jYW5pY29yLmxhYmVsaW5nLnYxLk9yaWdpbhISCgpzdWJqZWN0X2lkGAkgASgJEhAKCGJhdGNoX2lkGAogASgJEhMKC2JhdGNoX2luZGV4GAsgASgDEhIKCmJhdGNoX3NlZWQYDCABKAQifAoQTGVhc2VUYXNrUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEisKCGR1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCmFkanVkaWNhdGUYAyABKAgSFgoOaGVsZF9sZWFzZV9pZHMYBCADKAkiPAoRTGVhc2VUYXNrUmVzcG9uc2USJwoEdGFzaxgBIAEoCzIZLmNhbmljb3IubGFiZWxpbmcudjEuVGFzayLXAQoEVGFzaxIQCghsZWFzZV9pZBgBIAEoCRIpCgVpbWFnZRgCIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKCnN1Z2dlc3Rpb24YBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxIqCgZsYWJlbHMYBSADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIssBChJTdWJtaXRMYWJlbFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRI1CgprZXlfcG9pbnRzGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSLQoKdGltZV9zcGVudBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIYChBzdWdnZXN0aW9uX3Nob3duGAUgASgIEg8KB2NvbW1lbnQYBiABKAkiQAoTU3VibWl0TGFiZWxSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwi7QMKBUxhYmVsEgoKAmlkGAEgASgJEhAKCGltYWdlX2lkGAIgASgJEhAKCGxhYmVsbGVyGAMgASgJEjUKCmtleV9wb2ludHMYBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxILCgN2aHMYBSABKAESNQoKaGVhcnRfc2l6ZRgGIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEjgKDXJlamVjdF9yZWFzb24YByABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhI2CgxyZXZpZXdfc3RhdGUYCCABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhAKCHJldmlld2VyGAkgASgJEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgp0aW1lX3NwZW50GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2NvbW1lbnQYDCABKAkSGAoQc3VnZ2VzdGlvbl9zaG93bhgNIAEoCBIUCgxhZGp1ZGljYXRpb24YDiABKAgSFAoMc3VnZ2VzdGVkX2J5GA8gASgJIn4KElJlamVjdEltYWdlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEjEKBnJlYXNvbhgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0UmVhc29uEg8KB2NvbW1lbnQYBCABKAkiQAoTUmVqZWN0SW1hZ2VSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwisgEKElJldmlld0xhYmVsUmVxdWVzdBIQCghsYWJlbF9pZBgBIAEoCRIxCghhcHByb3ZhbBgCIAEoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuQXBwcm92YWxIABI3Cgpjb3JyZWN0aW9uGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHNIABITCglzZW5kX2JhY2sYBCABKAlIAEIJCgd2ZXJkaWN0IgoKCEFwcHJvdmFsIkAKE1Jldmlld0xhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIjAKDlNldEdvbGRSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJEgwKBGdvbGQYAiABKAgiEQoPU2V0R29sZFJlc3BvbnNlIoMBChFMaXN0TGFiZWxzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjYKDHJldmlld19zdGF0ZRgCIAEoDjIgLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3U3RhdGUSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiWQoSTGlzdExhYmVsc1Jlc3BvbnNlEioKBmxhYmVscxgBIAMoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKD0dldEltYWdlUmVxdWVzdBIQCghpbWFnZV9pZBgBIAEoCSJOChBHZXRJbWFnZVJlc3BvbnNlEikKBWltYWdlGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZRIPCgdjb250ZW50GAIgASgMIiUKEUdldEhpc3RvcnlSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJIkgKEkdldEhpc3RvcnlSZXNwb25zZRIyCgdlbnRyaWVzGAEgAygLMiEuY2FuaWNvci5sYWJlbGluZy52MS5IaXN0b3J5RW50cnkiZgoMSGlzdG9yeUVudHJ5EikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbBIrCgZyZXZpZXcYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlldyLTAQoGUmV2aWV3EhAKCHJldmlld2VyGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCgd2ZXJkaWN0GAMgASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRI1CgprZXlfcG9pbnRzGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSCwoDdmhzGAUgASgBEg8KB2NvbW1lbnQYBiABKAkicQoURXhwb3J0RGF0YXNldFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIVCg1yZXZpZXdlZF9vbmx5GAIgASgIEjEKBmZvcm1hdBgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0Rm9ybWF0IkkKFUV4cG9ydERhdGFzZXRSZXNwb25zZRINCgVjaHVuaxgBIAEoDBIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDIiYKE0dldEFncmVlbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKwAQoUR2V0QWdyZWVtZW50UmVzcG9uc2USMQoFcGFpcnMYASADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJBZ3JlZW1lbnQSMwoGaW1hZ2VzGAIgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZUFncmVlbWVudBIwCgRnb2xkGAMgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50IscCCg1QYWlyQWdyZWVtZW50Eg0KBWZpcnN0GAEgASgJEg4KBnNlY29uZBgCIAEoCRITCgtpbWFnZV9jb3VudBgDIAEoAxIUCgxyZWplY3RfY291bnQYBCABKAMSMwoDdmhzGAUgASgLMiYuY2FuaWNvci5sYWJlbGluZy52MS5MaW1pdHNPZkFncmVlbWVudBIjChZpbnRyYWNsYXNzX2NvcnJlbGF0aW9uGAYgASgBSACIAQESEgoFa2FwcGEYByABKAFIAYgBARIbChNrZXlfcG9pbnRfZGlzdGFuY2VzGAggAygBEjwKDG1lYXN1cmVtZW50cxgJIAMoCzImLmNhbmljb3IubGFiZWxpbmcudjEuUGFpcmVkTWVhc3VyZW1lbnRCGQoXX2ludHJhY2xhc3NfY29ycmVsYXRpb25CCAoGX2thcHBhIjIKEVBhaXJlZE1lYXN1cmVtZW50Eg0KBWZpcnN0GAEgASgBEg4KBnNlY29uZBgCIAEoASI/ChFMaW1pdHNPZkFncmVlbWVudBIMCgRiaWFzGAEgASgBEg0KBWxvd2VyGAIgASgBEg0KBXVwcGVyGAMgASgBIlYKDkltYWdlQWdyZWVtZW50EhAKCGltYWdlX2lkGAEgASgJEhYKDnZoc19kaWZmZXJlbmNlGAIgASgBEhoKEmtleV9wb2ludF9kaXN0YW5jZRgDIAEoASJQChJHZXRQcm9ncmVzc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicwoTR2V0UHJvZ3Jlc3NSZXNwb25zZRISCgpkb25lX2NvdW50GAEgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCm9wZW5fY291bnQYAyABKAMiJwoUR2V0U3RhdGlzdGljc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKkAwoVR2V0U3RhdGlzdGljc1Jlc3BvbnNlEhMKC2ltYWdlX2NvdW50GAEgASgDEhYKDmxhYmVsbGVkX2NvdW50GAIgASgDEhYKDnJlamVjdGVkX2NvdW50GAMgASgDEhQKDGxlYXNlZF9jb3VudBgEIAEoAxISCgpvcGVuX2NvdW50GAUgASgDEhYKDnJldmlld2VkX2NvdW50GAYgASgDEjgKC2hlYXJ0X3NpemVzGAcgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5IZWFydFNpemVDb3VudBI1CglsYWJlbGxlcnMYCCADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsbGVyQ291bnQSFgoOZGlzcHV0ZWRfY291bnQYCSABKAMSKwoEZGF5cxgKIAMoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuRGF5Q291bnQSFQoNdmhzX2hpc3RvZ3JhbRgLIAMoAxIbChN2aHNfaGlzdG9ncmFtX3N0YXJ0GAwgASgBEhoKEnZoc19oaXN0b2dyYW1fc3RlcBgNIAEoASInCghEYXlDb3VudBIMCgRkYXRlGAEgASgJEg0KBWNvdW50GAIgASgDIlYKDkhlYXJ0U2l6ZUNvdW50EjUKCmhlYXJ0X3NpemUYASABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRINCgVjb3VudBgCIAEoAyJmCg1MYWJlbGxlckNvdW50EhAKCGxhYmVsbGVyGAEgASgJEg0KBWNvdW50GAIgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKpkBCgpRdWV1ZU9yZGVyEhsKF1FVRVVFX09SREVSX1VOU1BFQ0lGSUVEEAASFgoSUVVFVUVfT1JERVJfSU1QT1JUEAESGQoVUVVFVUVfT1JERVJfVU5DRVJUQUlOEAISHwobUVVFVUVfT1JERVJfTkVBUl9USFJFU0hPTERTEAMSGgoWUVVFVUVfT1JERVJfRVZFTl9TSVpFUxAEKlsKBk9yaWdpbhIWChJPUklHSU5fVU5TUEVDSUZJRUQQABIPCgtPUklHSU5fUkVBTBABEhQKEE9SSUdJTl9HRU5FUkFURUQQAhISCg5PUklHSU5fUEhBTlRPTRADKqABCgxSZWplY3RSZWFzb24SHQoZUkVKRUNUX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGFJFSkVDVF9SRUFTT05fUE9PUl9JTUFHRRABEh0KGVJFSkVDVF9SRUFTT05fTk9UX0xBVEVSQUwQAhIbChdSRUpFQ1RfUkVBU09OX05PVF9BX0RPRxADEhcKE1JFSkVDVF9SRUFTT05fT1RIRVIQBCqYAQoLUmV2aWV3U3RhdGUSHAoYUkVWSUVXX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUUkVWSUVXX1NUQVRFX1BFTkRJTkcQARIZChVSRVZJRVdfU1RBVEVfQVBQUk9WRUQQAhIaChZSRVZJRVdfU1RBVEVfQ09SUkVDVEVEEAMSGgoWUkVWSUVXX1NUQVRFX1NFTlRfQkFDSxAEKpgBCgxFeHBvcnRGb3JtYXQSHQoZRVhQT1JUX0ZPUk1BVF9VTlNQRUNJRklFRBAAEhoKFkVYUE9SVF9GT1JNQVRfTUFOSUZFU1QQARIWChJFWFBPUlRfRk9STUFUX0NPQ08QAhIVChFFWFBPUlRfRk9STUFUX0NTVhADEh4KGkVYUE9SVF9GT1JNQVRfTEFCRUxfU1RVRElPEAQygw0KD0xhYmVsaW5nU2VydmljZRJdCgpTZXRQcm9qZWN0EiYuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuU2V0UHJvamVjdFJlc3BvbnNlEl0KCkdldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9qZWN0UmVzcG9uc2USYwoMTGlzdFByb2plY3RzEiguY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXNwb25zZRJjCgxJbXBvcnRJbWFnZXMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1Jlc3BvbnNlEmAKC0ltcG9ydEJhdGNoEicuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRCYXRjaFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVzcG9uc2USWgoJTGVhc2VUYXNrEiUuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXF1ZXN0GiYuY2FuaWNvci5sYWJlbGluZy52MS5MZWFzZVRhc2tSZXNwb25zZRJgCgtTdWJtaXRMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuU3VibWl0TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlc3BvbnNlEmAKC1JlamVjdEltYWdlEicuY2FuaWNvci5sYWJlbGluZy52MS5SZWplY3RJbWFnZVJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVzcG9uc2USYAoLUmV2aWV3TGFiZWwSJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld0xhYmVsUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXNwb25zZRJUCgdTZXRHb2xkEiMuY2FuaWNvci5sYWJlbGluZy52MS5TZXRHb2xkUmVxdWVzdBokLmNhbmljb3IubGFiZWxpbmcudjEuU2V0R29sZFJlc3BvbnNlEl0KCkxpc3RMYWJlbHMSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0TGFiZWxzUmVzcG9uc2USVwoIR2V0SW1hZ2USJC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEltYWdlUmVxdWVzdBolLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXNwb25zZRJoCg1FeHBvcnREYXRhc2V0EikuY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0RGF0YXNldFJlc3BvbnNlMAESXQoKR2V0SGlzdG9yeRImLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SGlzdG9yeVJlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEhpc3RvcnlSZXNwb25zZRJjCgxHZXRBZ3JlZW1lbnQSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkdldEFncmVlbWVudFJlc3BvbnNlEmAKC0dldFByb2dyZXNzEicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9ncmVzc1JlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2dyZXNzUmVzcG9uc2USZgoNR2V0U3RhdGlzdGljcxIpLmNhbmljb3IubGFiZWxpbmcudjEuR2V0U3RhdGlzdGljc1JlcXVlc3QaKi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFN0YXRpc3RpY3NSZXNwb25zZWIGcHJvdG8z", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJjYW5pY29yL2xhYmVsaW5nL3YxL2xhYmVsaW5nLnByb3RvEhNjYW5pY29yLmxhYmVsaW5nLnYxIrgBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSGAoQbGFiZWxzX3Blcl9pbWFnZRgCIAEoBRIYChBtYXhfZGlzYWdyZWVtZW50GAMgASgBEhIKCmd1aWRlbGluZXMYBCABKAkSEwoLc3VnZ2VzdGlvbnMYBSABKAgSEgoKZ29sZF9zaGFyZRgGIAEoARIuCgVvcmRlchgHIAEoDjIfLmNhbmljb3IubGFiZWxpbmcudjEuUXVldWVPcmRlciJCChFTZXRQcm9qZWN0UmVxdWVzdBItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IkMKElNldFByb2plY3RSZXNwb25zZRItCgdwcm9qZWN0GAEgASgLMhwuY2FuaWNvci5sYWJlbGluZy52MS5Qcm9qZWN0IiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiQwoSR2V0UHJvamVjdFJlc3BvbnNlEi0KB3Byb2plY3QYASABKAsyHC5jYW5pY29yLmxhYmVsaW5nLnYxLlByb2plY3QiFQoTTGlzdFByb2plY3RzUmVxdWVzdCJzChRMaXN0UHJvamVjdHNSZXNwb25zZRIuCghwcm9qZWN0cxgBIAMoCzIcLmNhbmljb3IubGFiZWxpbmcudjEuUHJvamVjdBIrCgZjYWxsZXIYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLkNhbGxlciIlCgZDYWxsZXISDAoEbmFtZRgBIAEoCRINCgVyb2xlcxgCIAMoCSKSAQoLSW1wb3J0SW1hZ2USDwoHY29udGVudBgBIAEoDBISCgpzdWJqZWN0X2lkGAIgASgJEisKBm9yaWdpbhgDIAEoDjIbLmNhbmljb3IubGFiZWxpbmcudjEuT3JpZ2luEjEKBWxhYmVsGAQgASgLMiIuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRlZExhYmVsIlgKDUltcG9ydGVkTGFiZWwSNQoKa2V5X3BvaW50cxgBIAEoCzIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuS2V5UG9pbnRzEhAKCGxhYmVsbGVyGAIgASgJIlgKE0ltcG9ydEltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIwCgZpbWFnZXMYAiADKAsyIC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlIrABChRJbXBvcnRJbWFnZXNSZXNwb25zZRITCgthZGRlZF9jb3VudBgBIAEoAxITCgtrbm93bl9jb3VudBgCIAEoAxIRCglpbWFnZV9pZHMYAyADKAkSGQoRYWRkZWRfbGFiZWxfY291bnQYBCABKAMSQAoRZGVpZGVudGlmaWNhdGlvbnMYBSADKAsyJS5jYW5pY29yLmxhYmVsaW5nLnYxLkRlaWRlbnRpZmljYXRpb24iWAoQRGVpZGVudGlmaWNhdGlvbhINCgVpbmRleBgBIAEoBRIaChJyZW1vdmVkX2F0dHJpYnV0ZXMYAiADKAkSGQoRYnVybmVkX2luX3dhcm5pbmcYAyABKAkiTgoSSW1wb3J0QmF0Y2hSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEAoIYmF0Y2hfaWQYAiABKAkSFQoNd2l0aF9kb3VidGZ1bBgDIAEoCCI/ChNJbXBvcnRCYXRjaFJlc3BvbnNlEhMKC2FkZGVkX2NvdW50GAEgASgDEhMKC2tub3duX2NvdW50GAIgASgDIk0KE0RlbGV0ZUltYWdlc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglpbWFnZV9pZHMYAiADKAkSEgoKc3ViamVjdF9pZBgDIAEoCSItChREZWxldGVJbWFnZXNSZXNwb25zZRIVCg1kZWxldGVkX2NvdW50GAEgASgDIvIBCgVJbWFnZRIKCgJpZBgBIAEoCRIPCgdwcm9qZWN0GAIgASgJEgsKA3VybBgDIAEoCRIOCgZzaGEyNTYYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhQKDHBpeGVsX2FzcGVjdBgHIAEoARIrCgZvcmlnaW4YCCABKA4yGy5jYW5pY29yLmxhYmVsaW5nLnYxLk9yaWdpbhISCgpzdWJqZWN0X2lkGAkgASgJEhAKCGJhdGNoX2lkGAogASgJEhMKC2JhdGNoX2luZGV4GAsgASgDEhIKCmJhdGNoX3NlZWQYDCABKAQifAoQTGVhc2VUYXNrUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEisKCGR1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCmFkanVkaWNhdGUYAyABKAgSFgoOaGVsZF9sZWFzZV9pZHMYBCADKAkiPAoRTGVhc2VUYXNrUmVzcG9uc2USJwoEdGFzaxgBIAEoCzIZLmNhbmljb3IubGFiZWxpbmcudjEuVGFzayLXAQoEVGFzaxIQCghsZWFzZV9pZBgBIAEoCRIpCgVpbWFnZRgCIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuSW1hZ2USLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKCnN1Z2dlc3Rpb24YBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxIqCgZsYWJlbHMYBSADKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIssBChJTdWJtaXRMYWJlbFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRI1CgprZXlfcG9pbnRzGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSLQoKdGltZV9zcGVudBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIYChBzdWdnZXN0aW9uX3Nob3duGAUgASgIEg8KB2NvbW1lbnQYBiABKAkiQAoTU3VibWl0TGFiZWxSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwi7QMKBUxhYmVsEgoKAmlkGAEgASgJEhAKCGltYWdlX2lkGAIgASgJEhAKCGxhYmVsbGVyGAMgASgJEjUKCmtleV9wb2ludHMYBCABKAsyIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLktleVBvaW50cxILCgN2aHMYBSABKAESNQoKaGVhcnRfc2l6ZRgGIAEoDjIhLmNhbmljb3IubWVhc3VyZW1lbnQudjEuSGVhcnRTaXplEjgKDXJlamVjdF9yZWFzb24YByABKA4yIS5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdFJlYXNvbhI2CgxyZXZpZXdfc3RhdGUYCCABKA4yIC5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlld1N0YXRlEhAKCHJldmlld2VyGAkgASgJEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgp0aW1lX3NwZW50GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2NvbW1lbnQYDCABKAkSGAoQc3VnZ2VzdGlvbl9zaG93bhgNIAEoCBIUCgxhZGp1ZGljYXRpb24YDiABKAgSFAoMc3VnZ2VzdGVkX2J5GA8gASgJIn4KElJlamVjdEltYWdlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEjEKBnJlYXNvbhgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0UmVhc29uEg8KB2NvbW1lbnQYBCABKAkiQAoTUmVqZWN0SW1hZ2VSZXNwb25zZRIpCgVsYWJlbBgBIAEoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwisgEKElJldmlld0xhYmVsUmVxdWVzdBIQCghsYWJlbF9pZBgBIAEoCRIxCghhcHByb3ZhbBgCIAEoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuQXBwcm92YWxIABI3Cgpjb3JyZWN0aW9uGAMgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHNIABITCglzZW5kX2JhY2sYBCABKAlIAEIJCgd2ZXJkaWN0IgoKCEFwcHJvdmFsIkAKE1Jldmlld0xhYmVsUmVzcG9uc2USKQoFbGFiZWwYASABKAsyGi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsIjAKDlNldEdvbGRSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJEgwKBGdvbGQYAiABKAgiEQoPU2V0R29sZFJlc3BvbnNlIoMBChFMaXN0TGFiZWxzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEjYKDHJldmlld19zdGF0ZRgCIAEoDjIgLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3U3RhdGUSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiWQoSTGlzdExhYmVsc1Jlc3BvbnNlEioKBmxhYmVscxgBIAMoCzIaLmNhbmljb3IubGFiZWxpbmcudjEuTGFiZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKD0dldEltYWdlUmVxdWVzdBIQCghpbWFnZV9pZBgBIAEoCSJOChBHZXRJbWFnZVJlc3BvbnNlEikKBWltYWdlGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZRIPCgdjb250ZW50GAIgASgMIiUKEUdldEhpc3RvcnlSZXF1ZXN0EhAKCGltYWdlX2lkGAEgASgJIkgKEkdldEhpc3RvcnlSZXNwb25zZRIyCgdlbnRyaWVzGAEgAygLMiEuY2FuaWNvci5sYWJlbGluZy52MS5IaXN0b3J5RW50cnkiZgoMSGlzdG9yeUVudHJ5EikKBWxhYmVsGAEgASgLMhouY2FuaWNvci5sYWJlbGluZy52MS5MYWJlbBIrCgZyZXZpZXcYAiABKAsyGy5jYW5pY29yLmxhYmVsaW5nLnYxLlJldmlldyLTAQoGUmV2aWV3EhAKCHJldmlld2VyGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCgd2ZXJkaWN0GAMgASgOMiAuY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdTdGF0ZRI1CgprZXlfcG9pbnRzGAQgASgLMiEuY2FuaWNvci5tZWFzdXJlbWVudC52MS5LZXlQb2ludHMSCwoDdmhzGAUgASgBEg8KB2NvbW1lbnQYBiABKAkicQoURXhwb3J0RGF0YXNldFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIVCg1yZXZpZXdlZF9vbmx5GAIgASgIEjEKBmZvcm1hdBgDIAEoDjIhLmNhbmljb3IubGFiZWxpbmcudjEuRXhwb3J0Rm9ybWF0IkkKFUV4cG9ydERhdGFzZXRSZXNwb25zZRINCgVjaHVuaxgBIAEoDBIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDIiYKE0dldEFncmVlbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKwAQoUR2V0QWdyZWVtZW50UmVzcG9uc2USMQoFcGFpcnMYASADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLlBhaXJBZ3JlZW1lbnQSMwoGaW1hZ2VzGAIgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5JbWFnZUFncmVlbWVudBIwCgRnb2xkGAMgAygLMiIuY2FuaWNvci5sYWJlbGluZy52MS5QYWlyQWdyZWVtZW50IscCCg1QYWlyQWdyZWVtZW50Eg0KBWZpcnN0GAEgASgJEg4KBnNlY29uZBgCIAEoCRITCgtpbWFnZV9jb3VudBgDIAEoAxIUCgxyZWplY3RfY291bnQYBCABKAMSMwoDdmhzGAUgASgLMiYuY2FuaWNvci5sYWJlbGluZy52MS5MaW1pdHNPZkFncmVlbWVudBIjChZpbnRyYWNsYXNzX2NvcnJlbGF0aW9uGAYgASgBSACIAQESEgoFa2FwcGEYByABKAFIAYgBARIbChNrZXlfcG9pbnRfZGlzdGFuY2VzGAggAygBEjwKDG1lYXN1cmVtZW50cxgJIAMoCzImLmNhbmljb3IubGFiZWxpbmcudjEuUGFpcmVkTWVhc3VyZW1lbnRCGQoXX2ludHJhY2xhc3NfY29ycmVsYXRpb25CCAoGX2thcHBhIjIKEVBhaXJlZE1lYXN1cmVtZW50Eg0KBWZpcnN0GAEgASgBEg4KBnNlY29uZBgCIAEoASI/ChFMaW1pdHNPZkFncmVlbWVudBIMCgRiaWFzGAEgASgBEg0KBWxvd2VyGAIgASgBEg0KBXVwcGVyGAMgASgBIlYKDkltYWdlQWdyZWVtZW50EhAKCGltYWdlX2lkGAEgASgJEhYKDnZoc19kaWZmZXJlbmNlGAIgASgBEhoKEmtleV9wb2ludF9kaXN0YW5jZRgDIAEoASJQChJHZXRQcm9ncmVzc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAicwoTR2V0UHJvZ3Jlc3NSZXNwb25zZRISCgpkb25lX2NvdW50GAEgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCm9wZW5fY291bnQYAyABKAMiJwoUR2V0U3RhdGlzdGljc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCSKkAwoVR2V0U3RhdGlzdGljc1Jlc3BvbnNlEhMKC2ltYWdlX2NvdW50GAEgASgDEhYKDmxhYmVsbGVkX2NvdW50GAIgASgDEhYKDnJlamVjdGVkX2NvdW50GAMgASgDEhQKDGxlYXNlZF9jb3VudBgEIAEoAxISCgpvcGVuX2NvdW50GAUgASgDEhYKDnJldmlld2VkX2NvdW50GAYgASgDEjgKC2hlYXJ0X3NpemVzGAcgAygLMiMuY2FuaWNvci5sYWJlbGluZy52MS5IZWFydFNpemVDb3VudBI1CglsYWJlbGxlcnMYCCADKAsyIi5jYW5pY29yLmxhYmVsaW5nLnYxLkxhYmVsbGVyQ291bnQSFgoOZGlzcHV0ZWRfY291bnQYCSABKAMSKwoEZGF5cxgKIAMoCzIdLmNhbmljb3IubGFiZWxpbmcudjEuRGF5Q291bnQSFQoNdmhzX2hpc3RvZ3JhbRgLIAMoAxIbChN2aHNfaGlzdG9ncmFtX3N0YXJ0GAwgASgBEhoKEnZoc19oaXN0b2dyYW1fc3RlcBgNIAEoASInCghEYXlDb3VudBIMCgRkYXRlGAEgASgJEg0KBWNvdW50GAIgASgDIlYKDkhlYXJ0U2l6ZUNvdW50EjUKCmhlYXJ0X3NpemUYASABKA4yIS5jYW5pY29yLm1lYXN1cmVtZW50LnYxLkhlYXJ0U2l6ZRINCgVjb3VudBgCIAEoAyJmCg1MYWJlbGxlckNvdW50EhAKCGxhYmVsbGVyGAEgASgJEg0KBWNvdW50GAIgASgDEjQKEW1lZGlhbl90aW1lX3NwZW50GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKpkBCgpRdWV1ZU9yZGVyEhsKF1FVRVVFX09SREVSX1VOU1BFQ0lGSUVEEAASFgoSUVVFVUVfT1JERVJfSU1QT1JUEAESGQoVUVVFVUVfT1JERVJfVU5DRVJUQUlOEAISHwobUVVFVUVfT1JERVJfTkVBUl9USFJFU0hPTERTEAMSGgoWUVVFVUVfT1JERVJfRVZFTl9TSVpFUxAEKlsKBk9yaWdpbhIWChJPUklHSU5fVU5TUEVDSUZJRUQQABIPCgtPUklHSU5fUkVBTBABEhQKEE9SSUdJTl9HRU5FUkFURUQQAhISCg5PUklHSU5fUEhBTlRPTRADKqABCgxSZWplY3RSZWFzb24SHQoZUkVKRUNUX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGFJFSkVDVF9SRUFTT05fUE9PUl9JTUFHRRABEh0KGVJFSkVDVF9SRUFTT05fTk9UX0xBVEVSQUwQAhIbChdSRUpFQ1RfUkVBU09OX05PVF9BX0RPRxADEhcKE1JFSkVDVF9SRUFTT05fT1RIRVIQBCqYAQoLUmV2aWV3U3RhdGUSHAoYUkVWSUVXX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUUkVWSUVXX1NUQVRFX1BFTkRJTkcQARIZChVSRVZJRVdfU1RBVEVfQVBQUk9WRUQQAhIaChZSRVZJRVdfU1RBVEVfQ09SUkVDVEVEEAMSGgoWUkVWSUVXX1NUQVRFX1NFTlRfQkFDSxAEKpgBCgxFeHBvcnRGb3JtYXQSHQoZRVhQT1JUX0ZPUk1BVF9VTlNQRUNJRklFRBAAEhoKFkVYUE9SVF9GT1JNQVRfTUFOSUZFU1QQARIWChJFWFBPUlRfRk9STUFUX0NPQ08QAhIVChFFWFBPUlRfRk9STUFUX0NTVhADEh4KGkVYUE9SVF9GT1JNQVRfTEFCRUxfU1RVRElPEAQy6A0KD0xhYmVsaW5nU2VydmljZRJdCgpTZXRQcm9qZWN0EiYuY2FuaWNvci5sYWJlbGluZy52MS5TZXRQcm9qZWN0UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuU2V0UHJvamVjdFJlc3BvbnNlEl0KCkdldFByb2plY3QSJi5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2plY3RSZXF1ZXN0GicuY2FuaWNvci5sYWJlbGluZy52MS5HZXRQcm9qZWN0UmVzcG9uc2USYwoMTGlzdFByb2plY3RzEiguY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5MaXN0UHJvamVjdHNSZXNwb25zZRJjCgxJbXBvcnRJbWFnZXMSKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1JlcXVlc3QaKS5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEltYWdlc1Jlc3BvbnNlEmAKC0ltcG9ydEJhdGNoEicuY2FuaWNvci5sYWJlbGluZy52MS5JbXBvcnRCYXRjaFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLkltcG9ydEJhdGNoUmVzcG9uc2USYwoMRGVsZXRlSW1hZ2VzEiguY2FuaWNvci5sYWJlbGluZy52MS5EZWxldGVJbWFnZXNSZXF1ZXN0GikuY2FuaWNvci5sYWJlbGluZy52MS5EZWxldGVJbWFnZXNSZXNwb25zZRJaCglMZWFzZVRhc2sSJS5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1JlcXVlc3QaJi5jYW5pY29yLmxhYmVsaW5nLnYxLkxlYXNlVGFza1Jlc3BvbnNlEmAKC1N1Ym1pdExhYmVsEicuY2FuaWNvci5sYWJlbGluZy52MS5TdWJtaXRMYWJlbFJlcXVlc3QaKC5jYW5pY29yLmxhYmVsaW5nLnYxLlN1Ym1pdExhYmVsUmVzcG9uc2USYAoLUmVqZWN0SW1hZ2USJy5jYW5pY29yLmxhYmVsaW5nLnYxLlJlamVjdEltYWdlUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuUmVqZWN0SW1hZ2VSZXNwb25zZRJgCgtSZXZpZXdMYWJlbBInLmNhbmljb3IubGFiZWxpbmcudjEuUmV2aWV3TGFiZWxSZXF1ZXN0GiguY2FuaWNvci5sYWJlbGluZy52MS5SZXZpZXdMYWJlbFJlc3BvbnNlElQKB1NldEdvbGQSIy5jYW5pY29yLmxhYmVsaW5nLnYxLlNldEdvbGRSZXF1ZXN0GiQuY2FuaWNvci5sYWJlbGluZy52MS5TZXRHb2xkUmVzcG9uc2USXQoKTGlzdExhYmVscxImLmNhbmljb3IubGFiZWxpbmcudjEuTGlzdExhYmVsc1JlcXVlc3QaJy5jYW5pY29yLmxhYmVsaW5nLnYxLkxpc3RMYWJlbHNSZXNwb25zZRJXCghHZXRJbWFnZRIkLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SW1hZ2VSZXF1ZXN0GiUuY2FuaWNvci5sYWJlbGluZy52MS5HZXRJbWFnZVJlc3BvbnNlEmgKDUV4cG9ydERhdGFzZXQSKS5jYW5pY29yLmxhYmVsaW5nLnYxLkV4cG9ydERhdGFzZXRSZXF1ZXN0GiouY2FuaWNvci5sYWJlbGluZy52MS5FeHBvcnREYXRhc2V0UmVzcG9uc2UwARJdCgpHZXRIaXN0b3J5EiYuY2FuaWNvci5sYWJlbGluZy52MS5HZXRIaXN0b3J5UmVxdWVzdBonLmNhbmljb3IubGFiZWxpbmcudjEuR2V0SGlzdG9yeVJlc3BvbnNlEmMKDEdldEFncmVlbWVudBIoLmNhbmljb3IubGFiZWxpbmcudjEuR2V0QWdyZWVtZW50UmVxdWVzdBopLmNhbmljb3IubGFiZWxpbmcudjEuR2V0QWdyZWVtZW50UmVzcG9uc2USYAoLR2V0UHJvZ3Jlc3MSJy5jYW5pY29yLmxhYmVsaW5nLnYxLkdldFByb2dyZXNzUmVxdWVzdBooLmNhbmljb3IubGFiZWxpbmcudjEuR2V0UHJvZ3Jlc3NSZXNwb25zZRJmCg1HZXRTdGF0aXN0aWNzEikuY2FuaWNvci5sYWJlbGluZy52MS5HZXRTdGF0aXN0aWNzUmVxdWVzdBoqLmNhbmljb3IubGFiZWxpbmcudjEuR2V0U3RhdGlzdGljc1Jlc3BvbnNlYgZwcm90bzM", [file_canicor_measurement_v1_measurement, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A project, and how its images are labelled.
@@ -852,6 +852,104 @@ export const ImportBatchResponseSchema: GenMessage<ImportBatchResponse, {jsonTyp
   messageDesc(file_canicor_labeling_v1_labeling, 14);
 
 /**
+ * Asks for images to be deleted.
+ *
+ * @generated from message canicor.labeling.v1.DeleteImagesRequest
+ */
+export type DeleteImagesRequest = Message<"canicor.labeling.v1.DeleteImagesRequest"> & {
+  /**
+   * The project.
+   *
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * The images, at most 1000. An id that the project does not have is no error.
+   *
+   * @generated from field: repeated string image_ids = 2;
+   */
+  imageIds: string[];
+
+  /**
+   * The dog: all of its images, beside those above.
+   *
+   * @generated from field: string subject_id = 3;
+   */
+  subjectId: string;
+};
+
+/**
+ * Asks for images to be deleted.
+ *
+ * @generated from message canicor.labeling.v1.DeleteImagesRequest
+ */
+export type DeleteImagesRequestJson = {
+  /**
+   * The project.
+   *
+   * @generated from field: string project = 1;
+   */
+  project?: string;
+
+  /**
+   * The images, at most 1000. An id that the project does not have is no error.
+   *
+   * @generated from field: repeated string image_ids = 2;
+   */
+  imageIds?: string[];
+
+  /**
+   * The dog: all of its images, beside those above.
+   *
+   * @generated from field: string subject_id = 3;
+   */
+  subjectId?: string;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.DeleteImagesRequest.
+ * Use `create(DeleteImagesRequestSchema)` to create a new message.
+ */
+export const DeleteImagesRequestSchema: GenMessage<DeleteImagesRequest, {jsonType: DeleteImagesRequestJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 15);
+
+/**
+ * Images were deleted.
+ *
+ * @generated from message canicor.labeling.v1.DeleteImagesResponse
+ */
+export type DeleteImagesResponse = Message<"canicor.labeling.v1.DeleteImagesResponse"> & {
+  /**
+   * How many.
+   *
+   * @generated from field: int64 deleted_count = 1;
+   */
+  deletedCount: bigint;
+};
+
+/**
+ * Images were deleted.
+ *
+ * @generated from message canicor.labeling.v1.DeleteImagesResponse
+ */
+export type DeleteImagesResponseJson = {
+  /**
+   * How many.
+   *
+   * @generated from field: int64 deleted_count = 1;
+   */
+  deletedCount?: string;
+};
+
+/**
+ * Describes the message canicor.labeling.v1.DeleteImagesResponse.
+ * Use `create(DeleteImagesResponseSchema)` to create a new message.
+ */
+export const DeleteImagesResponseSchema: GenMessage<DeleteImagesResponse, {jsonType: DeleteImagesResponseJson}> = /*@__PURE__*/
+  messageDesc(file_canicor_labeling_v1_labeling, 16);
+
+/**
  * An image of a project.
  *
  * @generated from message canicor.labeling.v1.Image
@@ -1038,7 +1136,7 @@ export type ImageJson = {
  * Use `create(ImageSchema)` to create a new message.
  */
 export const ImageSchema: GenMessage<Image, {jsonType: ImageJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 15);
+  messageDesc(file_canicor_labeling_v1_labeling, 17);
 
 /**
  * Asks for work.
@@ -1115,7 +1213,7 @@ export type LeaseTaskRequestJson = {
  * Use `create(LeaseTaskRequestSchema)` to create a new message.
  */
 export const LeaseTaskRequestSchema: GenMessage<LeaseTaskRequest, {jsonType: LeaseTaskRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 16);
+  messageDesc(file_canicor_labeling_v1_labeling, 18);
 
 /**
  * An image to label.
@@ -1150,7 +1248,7 @@ export type LeaseTaskResponseJson = {
  * Use `create(LeaseTaskResponseSchema)` to create a new message.
  */
 export const LeaseTaskResponseSchema: GenMessage<LeaseTaskResponse, {jsonType: LeaseTaskResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 17);
+  messageDesc(file_canicor_labeling_v1_labeling, 19);
 
 /**
  * An image in the hands of one labeller.
@@ -1241,7 +1339,7 @@ export type TaskJson = {
  * Use `create(TaskSchema)` to create a new message.
  */
 export const TaskSchema: GenMessage<Task, {jsonType: TaskJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 18);
+  messageDesc(file_canicor_labeling_v1_labeling, 20);
 
 /**
  * The six points for a leased task.
@@ -1346,7 +1444,7 @@ export type SubmitLabelRequestJson = {
  * Use `create(SubmitLabelRequestSchema)` to create a new message.
  */
 export const SubmitLabelRequestSchema: GenMessage<SubmitLabelRequest, {jsonType: SubmitLabelRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 19);
+  messageDesc(file_canicor_labeling_v1_labeling, 21);
 
 /**
  * The label as it is stored.
@@ -1381,7 +1479,7 @@ export type SubmitLabelResponseJson = {
  * Use `create(SubmitLabelResponseSchema)` to create a new message.
  */
 export const SubmitLabelResponseSchema: GenMessage<SubmitLabelResponse, {jsonType: SubmitLabelResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 20);
+  messageDesc(file_canicor_labeling_v1_labeling, 22);
 
 /**
  * A label.
@@ -1612,7 +1710,7 @@ export type LabelJson = {
  * Use `create(LabelSchema)` to create a new message.
  */
 export const LabelSchema: GenMessage<Label, {jsonType: LabelJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 21);
+  messageDesc(file_canicor_labeling_v1_labeling, 23);
 
 /**
  * Rejects a leased image.
@@ -1689,7 +1787,7 @@ export type RejectImageRequestJson = {
  * Use `create(RejectImageRequestSchema)` to create a new message.
  */
 export const RejectImageRequestSchema: GenMessage<RejectImageRequest, {jsonType: RejectImageRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 22);
+  messageDesc(file_canicor_labeling_v1_labeling, 24);
 
 /**
  * The reject as it is stored.
@@ -1724,7 +1822,7 @@ export type RejectImageResponseJson = {
  * Use `create(RejectImageResponseSchema)` to create a new message.
  */
 export const RejectImageResponseSchema: GenMessage<RejectImageResponse, {jsonType: RejectImageResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 23);
+  messageDesc(file_canicor_labeling_v1_labeling, 25);
 
 /**
  * Reviews a label.
@@ -1811,7 +1909,7 @@ export type ReviewLabelRequestJson = {
  * Use `create(ReviewLabelRequestSchema)` to create a new message.
  */
 export const ReviewLabelRequestSchema: GenMessage<ReviewLabelRequest, {jsonType: ReviewLabelRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 24);
+  messageDesc(file_canicor_labeling_v1_labeling, 26);
 
 /**
  * A label stands as it is.
@@ -1834,7 +1932,7 @@ export type ApprovalJson = {
  * Use `create(ApprovalSchema)` to create a new message.
  */
 export const ApprovalSchema: GenMessage<Approval, {jsonType: ApprovalJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 25);
+  messageDesc(file_canicor_labeling_v1_labeling, 27);
 
 /**
  * The label after the review.
@@ -1869,7 +1967,7 @@ export type ReviewLabelResponseJson = {
  * Use `create(ReviewLabelResponseSchema)` to create a new message.
  */
 export const ReviewLabelResponseSchema: GenMessage<ReviewLabelResponse, {jsonType: ReviewLabelResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 26);
+  messageDesc(file_canicor_labeling_v1_labeling, 28);
 
 /**
  * Makes an image gold, or an ordinary one again.
@@ -1918,7 +2016,7 @@ export type SetGoldRequestJson = {
  * Use `create(SetGoldRequestSchema)` to create a new message.
  */
 export const SetGoldRequestSchema: GenMessage<SetGoldRequest, {jsonType: SetGoldRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 27);
+  messageDesc(file_canicor_labeling_v1_labeling, 29);
 
 /**
  * An image was made gold, or an ordinary one again.
@@ -1941,7 +2039,7 @@ export type SetGoldResponseJson = {
  * Use `create(SetGoldResponseSchema)` to create a new message.
  */
 export const SetGoldResponseSchema: GenMessage<SetGoldResponse, {jsonType: SetGoldResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 28);
+  messageDesc(file_canicor_labeling_v1_labeling, 30);
 
 /**
  * Asks for a page of labels.
@@ -2018,7 +2116,7 @@ export type ListLabelsRequestJson = {
  * Use `create(ListLabelsRequestSchema)` to create a new message.
  */
 export const ListLabelsRequestSchema: GenMessage<ListLabelsRequest, {jsonType: ListLabelsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 29);
+  messageDesc(file_canicor_labeling_v1_labeling, 31);
 
 /**
  * A page of labels.
@@ -2067,7 +2165,7 @@ export type ListLabelsResponseJson = {
  * Use `create(ListLabelsResponseSchema)` to create a new message.
  */
 export const ListLabelsResponseSchema: GenMessage<ListLabelsResponse, {jsonType: ListLabelsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 30);
+  messageDesc(file_canicor_labeling_v1_labeling, 32);
 
 /**
  * Asks for an image.
@@ -2102,7 +2200,7 @@ export type GetImageRequestJson = {
  * Use `create(GetImageRequestSchema)` to create a new message.
  */
 export const GetImageRequestSchema: GenMessage<GetImageRequest, {jsonType: GetImageRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 31);
+  messageDesc(file_canicor_labeling_v1_labeling, 33);
 
 /**
  * An image with its bytes.
@@ -2151,7 +2249,7 @@ export type GetImageResponseJson = {
  * Use `create(GetImageResponseSchema)` to create a new message.
  */
 export const GetImageResponseSchema: GenMessage<GetImageResponse, {jsonType: GetImageResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 32);
+  messageDesc(file_canicor_labeling_v1_labeling, 34);
 
 /**
  * Asks what happened to an image.
@@ -2186,7 +2284,7 @@ export type GetHistoryRequestJson = {
  * Use `create(GetHistoryRequestSchema)` to create a new message.
  */
 export const GetHistoryRequestSchema: GenMessage<GetHistoryRequest, {jsonType: GetHistoryRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 33);
+  messageDesc(file_canicor_labeling_v1_labeling, 35);
 
 /**
  * What happened to an image.
@@ -2221,7 +2319,7 @@ export type GetHistoryResponseJson = {
  * Use `create(GetHistoryResponseSchema)` to create a new message.
  */
 export const GetHistoryResponseSchema: GenMessage<GetHistoryResponse, {jsonType: GetHistoryResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 34);
+  messageDesc(file_canicor_labeling_v1_labeling, 36);
 
 /**
  * A label and what became of it.
@@ -2270,7 +2368,7 @@ export type HistoryEntryJson = {
  * Use `create(HistoryEntrySchema)` to create a new message.
  */
 export const HistoryEntrySchema: GenMessage<HistoryEntry, {jsonType: HistoryEntryJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 35);
+  messageDesc(file_canicor_labeling_v1_labeling, 37);
 
 /**
  * What a reviewer made of a label.
@@ -2375,7 +2473,7 @@ export type ReviewJson = {
  * Use `create(ReviewSchema)` to create a new message.
  */
 export const ReviewSchema: GenMessage<Review, {jsonType: ReviewJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 36);
+  messageDesc(file_canicor_labeling_v1_labeling, 38);
 
 /**
  * Asks for a dataset.
@@ -2440,7 +2538,7 @@ export type ExportDatasetRequestJson = {
  * Use `create(ExportDatasetRequestSchema)` to create a new message.
  */
 export const ExportDatasetRequestSchema: GenMessage<ExportDatasetRequest, {jsonType: ExportDatasetRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 37);
+  messageDesc(file_canicor_labeling_v1_labeling, 39);
 
 /**
  * A part of the dataset file; the parts, joined, are the file.
@@ -2503,7 +2601,7 @@ export type ExportDatasetResponseJson = {
  * Use `create(ExportDatasetResponseSchema)` to create a new message.
  */
 export const ExportDatasetResponseSchema: GenMessage<ExportDatasetResponse, {jsonType: ExportDatasetResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 38);
+  messageDesc(file_canicor_labeling_v1_labeling, 40);
 
 /**
  * Asks how far labellers agree.
@@ -2538,7 +2636,7 @@ export type GetAgreementRequestJson = {
  * Use `create(GetAgreementRequestSchema)` to create a new message.
  */
 export const GetAgreementRequestSchema: GenMessage<GetAgreementRequest, {jsonType: GetAgreementRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 39);
+  messageDesc(file_canicor_labeling_v1_labeling, 41);
 
 /**
  * How far labellers agree.
@@ -2603,7 +2701,7 @@ export type GetAgreementResponseJson = {
  * Use `create(GetAgreementResponseSchema)` to create a new message.
  */
 export const GetAgreementResponseSchema: GenMessage<GetAgreementResponse, {jsonType: GetAgreementResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 40);
+  messageDesc(file_canicor_labeling_v1_labeling, 42);
 
 /**
  * Two labellers.
@@ -2752,7 +2850,7 @@ export type PairAgreementJson = {
  * Use `create(PairAgreementSchema)` to create a new message.
  */
 export const PairAgreementSchema: GenMessage<PairAgreement, {jsonType: PairAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 41);
+  messageDesc(file_canicor_labeling_v1_labeling, 43);
 
 /**
  * What two labellers measured on one image.
@@ -2801,7 +2899,7 @@ export type PairedMeasurementJson = {
  * Use `create(PairedMeasurementSchema)` to create a new message.
  */
 export const PairedMeasurementSchema: GenMessage<PairedMeasurement, {jsonType: PairedMeasurementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 42);
+  messageDesc(file_canicor_labeling_v1_labeling, 44);
 
 /**
  * Limits of agreement.
@@ -2864,7 +2962,7 @@ export type LimitsOfAgreementJson = {
  * Use `create(LimitsOfAgreementSchema)` to create a new message.
  */
 export const LimitsOfAgreementSchema: GenMessage<LimitsOfAgreement, {jsonType: LimitsOfAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 43);
+  messageDesc(file_canicor_labeling_v1_labeling, 45);
 
 /**
  * An image that several people labelled.
@@ -2927,7 +3025,7 @@ export type ImageAgreementJson = {
  * Use `create(ImageAgreementSchema)` to create a new message.
  */
 export const ImageAgreementSchema: GenMessage<ImageAgreement, {jsonType: ImageAgreementJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 44);
+  messageDesc(file_canicor_labeling_v1_labeling, 46);
 
 /**
  * Asks how far the caller is.
@@ -2976,7 +3074,7 @@ export type GetProgressRequestJson = {
  * Use `create(GetProgressRequestSchema)` to create a new message.
  */
 export const GetProgressRequestSchema: GenMessage<GetProgressRequest, {jsonType: GetProgressRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 45);
+  messageDesc(file_canicor_labeling_v1_labeling, 47);
 
 /**
  * How far the caller is.
@@ -3039,7 +3137,7 @@ export type GetProgressResponseJson = {
  * Use `create(GetProgressResponseSchema)` to create a new message.
  */
 export const GetProgressResponseSchema: GenMessage<GetProgressResponse, {jsonType: GetProgressResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 46);
+  messageDesc(file_canicor_labeling_v1_labeling, 48);
 
 /**
  * Asks for counts.
@@ -3074,7 +3172,7 @@ export type GetStatisticsRequestJson = {
  * Use `create(GetStatisticsRequestSchema)` to create a new message.
  */
 export const GetStatisticsRequestSchema: GenMessage<GetStatisticsRequest, {jsonType: GetStatisticsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 47);
+  messageDesc(file_canicor_labeling_v1_labeling, 49);
 
 /**
  * Counts of a project.
@@ -3279,7 +3377,7 @@ export type GetStatisticsResponseJson = {
  * Use `create(GetStatisticsResponseSchema)` to create a new message.
  */
 export const GetStatisticsResponseSchema: GenMessage<GetStatisticsResponse, {jsonType: GetStatisticsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 48);
+  messageDesc(file_canicor_labeling_v1_labeling, 50);
 
 /**
  * What was done on one day.
@@ -3328,7 +3426,7 @@ export type DayCountJson = {
  * Use `create(DayCountSchema)` to create a new message.
  */
 export const DayCountSchema: GenMessage<DayCount, {jsonType: DayCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 49);
+  messageDesc(file_canicor_labeling_v1_labeling, 51);
 
 /**
  * Labels of one class.
@@ -3377,7 +3475,7 @@ export type HeartSizeCountJson = {
  * Use `create(HeartSizeCountSchema)` to create a new message.
  */
 export const HeartSizeCountSchema: GenMessage<HeartSizeCount, {jsonType: HeartSizeCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 50);
+  messageDesc(file_canicor_labeling_v1_labeling, 52);
 
 /**
  * Labels of one labeller.
@@ -3440,7 +3538,7 @@ export type LabellerCountJson = {
  * Use `create(LabellerCountSchema)` to create a new message.
  */
 export const LabellerCountSchema: GenMessage<LabellerCount, {jsonType: LabellerCountJson}> = /*@__PURE__*/
-  messageDesc(file_canicor_labeling_v1_labeling, 51);
+  messageDesc(file_canicor_labeling_v1_labeling, 53);
 
 /**
  * Which image comes next. All but the first ask the classifier's model in production, of each image; an image that
@@ -3771,6 +3869,17 @@ export const LabelingService: GenService<{
     methodKind: "unary";
     input: typeof ImportBatchRequestSchema;
     output: typeof ImportBatchResponseSchema;
+  },
+  /**
+   * Deletes images of a project, with their files, labels and reviews, for good: one that should never have been
+   * imported, or all of a dog. It may be repeated. What was exported or learnt from them stays where it is.
+   *
+   * @generated from rpc canicor.labeling.v1.LabelingService.DeleteImages
+   */
+  deleteImages: {
+    methodKind: "unary";
+    input: typeof DeleteImagesRequestSchema;
+    output: typeof DeleteImagesResponseSchema;
   },
   /**
    * Hands the caller one image to label, his until the lease expires. A caller who holds a lease in the project
