@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Dialect, ExceptionContext, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -59,7 +60,7 @@ async def opened(url: str, migrations: Path, revision: str = "head") -> AsyncIte
         revision: The schema's; the newest by default.
 
     Raises:
-        FailedPrecondition: The URL names no such database.
+        FailedPrecondition: The URL names no such database, or its schema is a later version's.
         Unavailable: It does not answer.
     """
     # SQLite changes a table by making it anew, whatever refers to it (sqlite.org/lang_altertable.html).
@@ -153,4 +154,11 @@ def _upgrade(connection: Connection, migrations: Path, revision: str) -> None:
     if connection.dialect.name == "postgresql":
         # Until the transaction ends: servers that start together would each make the tables.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise FailedPrecondition(
+            f"The database's schema is not one of this version ({error}): run the version that made it, or bring "
+            "back a backup from before the upgrade.",
+            reason="SCHEMA",
+        ) from error

@@ -95,3 +95,15 @@ async def test_a_fault_of_ours_stays_one(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="no such table") as caught:
             await connection.execute(text("SELECT * FROM nowhere"))
     assert not isinstance(caught.value, Unavailable)
+
+
+def test_a_schema_of_a_later_version_is_not_touched(serve: Callable[..., Server], tmp_path: Path) -> None:
+    file = tmp_path / "labeling.db"
+    serve("labeling", CANICOR_DATABASE_URL=f"sqlite:///{file}").terminate()
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE labeling_version SET version_num = '9999'")
+        database.commit()
+    before = file.read_bytes()
+    with pytest.raises(AssertionError, match="not one of this version .*9999"):
+        serve("labeling", CANICOR_DATABASE_URL=f"sqlite:///{file}")
+    assert file.read_bytes() == before
