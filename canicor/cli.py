@@ -47,9 +47,13 @@ def demo_command(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the phantoms.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other phantoms.")] = 0,
     keep_serving: Annotated[bool, typer.Option(help="Leave the services running until Ctrl-C.")] = False,
+    running: Annotated[
+        bool, typer.Option("--running", help="Use the services that the settings name, and start none.")
+    ] = False,
 ) -> None:
     """Run the whole loop on phantoms: generate, label, train, push, serve and classify."""
-    demo.run(files or [], demo.Plan(images, held_out, epochs, seed), keep_serving=keep_serving)
+    plan = demo.Plan(images, held_out, epochs, seed)
+    demo.run(files or [], plan, keep_serving=keep_serving, running=running)
 
 
 def main() -> None:

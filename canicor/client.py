@@ -29,7 +29,8 @@ from canicor.settings import ClientSettings
 DEFAULT_DEADLINE = 60.0
 """Seconds that a call may take where the caller says nothing."""
 
-# gRPC draws each wait at random up to the backoff (gRFC A6), and only UNAVAILABLE means that nothing was done.
+# gRPC draws each wait at random up to the backoff (gRFC A6). Both statuses are those of calls that were not begun: a
+# server that stops answers CANCELLED to what it has not taken up yet (grpc/grpc#41785).
 _SERVICE_CONFIG = {
     # Over all servers that a name stands for, such as the pods of a headless Service; gRPC itself takes the first.
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -41,9 +42,11 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "3s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
-        }
+        },
+        # Each one goes back by a version more.
+        {"name": [{"service": "canicor.classifier.v1.ModelAdminService", "method": "RollBack"}]},
     ],
 }
 _OPTIONS = [
@@ -51,6 +54,8 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # Where pods are replaced one after another, those that a client knows may all be gone within gRPC's own 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # gRPC repeats no request larger than this, by default 256 KiB: less than most radiographs.
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from canicor.classify import Outcome, classify_files, show
 from canicor.client import translated
 from canicor.demo import figures, labeller
 from canicor.demo.report import Specimen, write_report
-from canicor.demo.services import Services, started
+from canicor.demo.services import Services, connected, started
 from canicor.errors import FailedPrecondition, NotFound
 from canicor.generator.v1 import generator_pb2
 from canicor.labeling.v1 import labeling_pb2
@@ -69,13 +70,14 @@ class HeldOut:
     requests_per_second: float
 
 
-def run(files: list[Path], plan: Plan, *, keep_serving: bool = False) -> None:
+def run(files: list[Path], plan: Plan, *, keep_serving: bool = False, running: bool = False) -> None:
     """Runs the loop, prints what came of it, and writes `report.html` into the home's `demo` folder.
 
     Args:
         files: Radiographs of the user's own, classified at the end.
         plan: How much of everything.
         keep_serving: Leave the services running until Ctrl-C.
+        running: The services run already, where the settings say, and share the settings' stores.
 
     Raises:
         CanicorError: A step failed; the sentence says which and where more is said.
@@ -86,7 +88,9 @@ def run(files: list[Path], plan: Plan, *, keep_serving: bool = False) -> None:
     settings = ClientSettings()
     folder = settings.home_folder / "demo"
     console = Console()
-    with started(settings, folder / "services.log") as services, translated():
+    folder.mkdir(parents=True, exist_ok=True)
+    servers = nullcontext() if running else started(settings, folder / "services.log")
+    with servers, connected(settings) as services, translated():
         with _progress(console) as progress:
             batch = _generate(services, plan.images, plan.seed, progress, "Generating phantoms")
             _label(services, batch, plan, progress)

@@ -32,7 +32,7 @@ class Services:
 
 
 @contextmanager
-def started(settings: ClientSettings, log: Path) -> Iterator[Services]:
+def started(settings: ClientSettings, log: Path) -> Iterator[None]:
     """Runs `canicor serve all` until the end of the block.
 
     Args:
@@ -42,27 +42,35 @@ def started(settings: ClientSettings, log: Path) -> Iterator[Services]:
     Raises:
         FailedPrecondition: They do not start, for example because others run already.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         command = [sys.executable, "-m", "canicor.cli", "serve", "all"]
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        addresses = (settings.generator_address, settings.labeling_address, settings.classifier_address)
-        for address in addresses:
+        for address in _addresses(settings):
             _wait(address, process, log)
-        with ExitStack() as open_channels:
-            generator, labeling, classifier = (
-                open_channels.enter_context(channel(address, settings)) for address in addresses
-            )
-            yield Services(
-                GeneratorServiceStub(generator),
-                LabelingServiceStub(labeling),
-                ModelAdminServiceStub(classifier),
-                open_channels.enter_context(Classifier(settings)),
-            )
+        yield
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def connected(settings: ClientSettings) -> Iterator[Services]:
+    """Gives clients of the services that the settings name, until the end of the block."""
+    with ExitStack() as open_channels:
+        generator, labeling, classifier = (
+            open_channels.enter_context(channel(address, settings)) for address in _addresses(settings)
+        )
+        yield Services(
+            GeneratorServiceStub(generator),
+            LabelingServiceStub(labeling),
+            ModelAdminServiceStub(classifier),
+            open_channels.enter_context(Classifier(settings)),
+        )
+
+
+def _addresses(settings: ClientSettings) -> tuple[str, str, str]:
+    return settings.generator_address, settings.labeling_address, settings.classifier_address
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

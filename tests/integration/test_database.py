@@ -104,6 +104,6 @@ def test_a_schema_of_a_later_version_is_not_touched(serve: Callable[..., Server]
         database.execute("UPDATE labeling_version SET version_num = '9999'")
         database.commit()
     before = file.read_bytes()
-    with pytest.raises(AssertionError, match="not one of this version .*9999"):
+    with pytest.raises(AssertionError, match=r"not one of this version .*9999"):
         serve("labeling", CANICOR_DATABASE_URL=f"sqlite:///{file}")
     assert file.read_bytes() == before
