@@ -8,7 +8,7 @@ import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from onnxruntime import InferenceSession, SessionOptions, get_available_providers
+from onnxruntime import InferenceSession, SessionOptions, get_available_providers, preload_dlls
 
 __all__ = ["CPU", "CUDA", "TENSORRT", "InferenceSession", "installed_providers", "open_session"]
 
@@ -17,6 +17,10 @@ CPU = "CPUExecutionProvider"
 
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+
+# CUDA and cuDNN out of NVIDIA's packages on PyPI, where the build is one that needs them.
+if CUDA in get_available_providers():
+    preload_dlls()
 
 
 def installed_providers() -> frozenset[str]:
