@@ -93,7 +93,10 @@ class GeneratorService(GeneratorServiceServicer):
         async with opened(self._settings.database, _MIGRATIONS) as engine:
             self._batches = Batches(engine)
             self._executor = executors.named(
-                self._settings.executor, self._settings.workers, self._settings.image_store
+                self._settings.executor,
+                self._settings.workers,
+                self._settings.image_store,
+                self._settings.ray_gpus,
             )
             self._production = Production(
                 self._batches,

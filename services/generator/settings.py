@@ -39,6 +39,13 @@ class GeneratorSettings(ServerSettings, CurationSettings):
         0, ge=0, description="Images made at once. 0: one for each core, on Ray for each GPU where there are any."
     )
 
+    ray_gpus: float | None = Field(
+        None,
+        ge=0,
+        description="On Ray, GPUs that each worker asks for, so that a cluster that grows brings them. Empty: 1 "
+        "where the cluster has any as the server starts, else 0.",
+    )
+
     diffusers_precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="What text-to-image pipelines compute in. auto: fp16 on a GPU, fp32 on a CPU."
     )

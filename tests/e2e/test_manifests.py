@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,13 @@ every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 Manifest = dict[str, Any]
 
 
-@cache
 def built(overlay: str) -> list[Manifest]:
-    command = ["kubectl", "kustomize", str(KUSTOMIZE / "overlays" / overlay)]
+    return kustomized(KUSTOMIZE / "overlays" / overlay)
+
+
+@cache
+def kustomized(folder: Path) -> list[Manifest]:
+    command = ["kubectl", "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
@@ -193,9 +198,9 @@ def test_a_stop_leaves_time_for_the_drain(overlay: str) -> None:
 
 @every_overlay
 def test_images_are_built_here(overlay: str) -> None:
-    rooms = {"classifier", "classifier-gpu", "generator", "labeling", "training"}
+    ours = {f"canicor-{path.stem}" for path in (ROOT / "deploy/docker").glob("*.Dockerfile")}
     for pod in pods(overlay).values():
-        assert container(pod)["image"].partition(":")[0].removeprefix("canicor-") in rooms
+        assert container(pod)["image"].partition(":")[0] in ours
 
 
 @every_overlay
@@ -237,3 +242,52 @@ def test_nothing_speaks_in_the_clear_in_production() -> None:
         assert said["CANICOR_ALLOW_INSECURE"] == "false"
         assert said["CANICOR_TLS_CERTIFICATE"]
     assert all(environment(pods("production")[name])["CANICOR_TLS"] == "true" for name in ("labeling", "retrain"))
+
+
+def inference_pods() -> dict[str, Manifest]:
+    (service,) = kustomized(ROOT / "deploy/kserve")
+    return {"classifier": service["spec"]["predictor"]}
+
+
+def ray_pods() -> dict[str, Manifest]:
+    (cluster,) = (one for one in kustomized(ROOT / "deploy/ray") if one["kind"] == "RayCluster")
+    groups = {"head": cluster["spec"]["headGroupSpec"], "worker": cluster["spec"]["workerGroupSpecs"][0]}
+    return {name: group["template"]["spec"] for name, group in groups.items()}
+
+
+@pytest.mark.parametrize("found", [inference_pods, ray_pods], ids=["kserve", "ray"])
+def test_pods_of_other_platforms_are_as_ours(found: Callable[[], dict[str, Manifest]]) -> None:
+    example = yaml.safe_load_all((KUSTOMIZE / "overlays/cpu/secrets.example.yaml").read_text())
+    shown = {one["metadata"]["name"] for one in example}
+    ours = {f"canicor-{path.stem}" for path in (ROOT / "deploy/docker").glob("*.Dockerfile")}
+    for name, spec in found().items():
+        assert spec["securityContext"]["runAsUser"] == 10001
+        assert secrets(spec) <= shown
+        for one in spec["containers"]:
+            assert one["image"] in ours
+            assert one["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert one["securityContext"]["readOnlyRootFilesystem"]
+            settings = SETTINGS["classifier" if name == "classifier" else "generator"]
+            known = {f"CANICOR_{field.upper()}" for kind in settings for field in kind.model_fields}
+            said = {env["name"]: env.get("value", "") for env in one.get("env", [])}
+            assert {setting for setting in said if setting.startswith("CANICOR_")} <= known
+            listens = {int(value.rpartition(":")[2]) for setting, value in said.items() if "LISTEN" in setting}
+            opened = {port["containerPort"] for port in one.get("ports", [])}
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                if "grpc" in one.get(probe, {}):
+                    assert one[probe]["grpc"]["port"] in listens
+            assert not listens or opened <= listens
+
+
+def test_ray_s_version_is_that_of_its_image() -> None:
+    (cluster,) = (one for one in kustomized(ROOT / "deploy/ray") if one["kind"] == "RayCluster")
+    lock = (ROOT / "deploy/docker/locks/generator-gpu.txt").read_text()
+    assert f"\nray=={cluster['spec']['rayVersion']} " in lock
+
+
+def test_kserve_leads_to_the_open_inference_protocol() -> None:
+    (only,) = inference_pods()["classifier"]["containers"]
+    first, *_ = only["ports"]
+    said = {env["name"]: env.get("value", "") for env in only["env"]}
+    assert first["name"] == "h2c"
+    assert said["CANICOR_CLASSIFIER_LISTEN"].endswith(f":{first['containerPort']}")

@@ -33,12 +33,13 @@ class RayExecutor:
     Args:
         workers: How many; 0 for one for each GPU of the cluster, without any for each core.
         store_url: Of the store that they write to.
+        gpus: That each asks for; None for 1 where the cluster has any, else 0.
 
     Raises:
         FailedPrecondition: The cluster can't be reached, or has several machines and the store is a folder of one.
     """
 
-    def __init__(self, workers: int, store_url: str) -> None:
+    def __init__(self, workers: int, store_url: str, gpus: float | None = None) -> None:
         # Ray would end the process at once at a SIGTERM, which is the server's to answer.
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -54,12 +55,11 @@ class RayExecutor:
                 reason="STORE_URL",
             )
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = int(resources.get("GPU", 0))
-        self.workers = workers or gpus or int(resources["CPU"])
+        there = int(resources.get("GPU", 0))
+        self.workers = workers or there or int(resources["CPU"])
         # Ray starts a dead actor anew, elsewhere where its machine is gone, and repeats what it was at.
-        maker = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=TRIES - 1)(
-            _Maker
-        )
+        options = {"num_cpus": 1, "num_gpus": min(1, there) if gpus is None else gpus}
+        maker = ray.remote(**options, max_restarts=-1, max_task_retries=TRIES - 1)(_Maker)
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(self.workers):
             self._idle.put_nowait(maker.remote())
