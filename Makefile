@@ -8,13 +8,13 @@ FILES  ?=
 
 PAGE   := services/labeling/page
 
-.PHONY: demo test lint protos protos-check page page-check bench clean
+.PHONY: demo test lint protos protos-check page page-check locks audit bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/canicor demo $(FILES)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
 lint: $(VENV)/.dev protos-check page-check
 	$(BIN)/ruff check .
@@ -43,6 +43,33 @@ page-check: page
 $(PAGE)/node_modules: $(PAGE)/package-lock.json
 	npm --prefix $(PAGE) ci --no-audit --no-fund
 	touch $@
+
+# What each image holds, to the byte. Versions change here and nowhere else.
+LOCKS := deploy/docker/locks
+classifier_EXTRAS := classifier tracing
+classifier-gpu_EXTRAS := classifier-gpu tracing
+generator_EXTRAS := generator tracing
+generator-gpu_EXTRAS := generator diffusers ray tracing
+labeling_EXTRAS := labeling tracing
+training_EXTRAS := training tracing
+
+locks: $(VENV)/.dev $(patsubst %,$(LOCKS)/%.txt,build classifier classifier-gpu generator generator-gpu labeling training)
+
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+	--no-header --no-annotate --output-file $@
+
+$(LOCKS)/build.txt: FORCE
+	printf 'cyclonedx-bom\nhatchling\npip\n' | $(COMPILE) -
+
+$(LOCKS)/%.txt: FORCE
+	$(COMPILE) $(addprefix --extra ,$($*_EXTRAS)) pyproject.toml
+
+audit: $(VENV)/.dev
+	for lock in $(LOCKS)/*.txt; do \
+		$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $$lock || exit 1; \
+	done
+
+FORCE:
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/phantom.py

@@ -1,0 +1,36 @@
+# The generator with text-to-image models and PyTorch with CUDA; tried on no hardware.
+# docker build --file deploy/docker/generator-gpu.Dockerfile --tag canicor-generator-gpu .
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+WORKDIR /source
+COPY deploy/docker/install-packages.sh deploy/docker/install-canicor.sh ./
+COPY deploy/docker/locks/build.txt deploy/docker/locks/generator-gpu.txt locks/
+RUN sh install-packages.sh generator-gpu
+COPY pyproject.toml README.md LICENSE ./
+COPY canicor canicor
+COPY services services
+COPY training training
+RUN sh install-canicor.sh
+
+FROM ${BASE_IMAGE}
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="canicor-generator-gpu" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/canicor /opt/canicor
+RUN mkdir /var/lib/canicor && chown 10001:10001 /var/lib/canicor
+USER 10001:10001
+ENV CANICOR_HOME=/var/lib/canicor \
+    CANICOR_GENERATOR_LISTEN=0.0.0.0:8471 \
+    CANICOR_GENERATOR_METRICS_LISTEN=0.0.0.0:9471 \
+    CANICOR_GENERATOR_HEALTH_LISTEN=0.0.0.0:8480 \
+    HOME=/var/lib/canicor \
+    PATH=/opt/canicor/bin:${PATH} \
+    PYTHONDONTWRITEBYTECODE=1
+VOLUME /var/lib/canicor
+EXPOSE 8471 9471 8480
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5m CMD ["python", "-m", "services.runtime.probe", "127.0.0.1:8480"]
+ENTRYPOINT ["canicor"]
+CMD ["serve", "generator"]
