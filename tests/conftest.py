@@ -7,7 +7,7 @@ import pytest
 from tests.png import gradient
 
 # In the order in which they need each other.
-pytest_plugins = ["tests.servers", "tests.clinics", "tests.browsers"]
+pytest_plugins = ["tests.servers", "tests.clinics", "tests.browsers", "tests.containers"]
 
 # Tests run as many at a time as there are cores: the threads of one would only wait for those of the others. Set
 # before the first import of torch, and for the processes that tests start.

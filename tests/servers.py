@@ -182,9 +182,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 class PostgreSQL:
-    """A PostgreSQL server of this test run's own; `folder` has its socket."""
+    """A PostgreSQL server of this test run's own; `folder` has its socket.
 
-    def __init__(self) -> None:
+    Args:
+        host: An address of this machine where it listens too, to this machine and its networks.
+    """
+
+    def __init__(self, host: str = "") -> None:
         if not (shutil.which("initdb") and shutil.which("pg_ctl")):
             pytest.skip("PostgreSQL is not installed")
         self.folder = Path(tempfile.mkdtemp(prefix="canicor-"))
@@ -193,10 +197,14 @@ class PostgreSQL:
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
             self._user = {"user": "nobody", "cwd": self.folder}
             shutil.chown(self.folder, "nobody")
+        self.host = host
         self._run("initdb", "--pgdata", self._data, "--username", "canicor", "--auth", "trust", "--no-sync")
+        if host:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
 
     def start(self) -> None:
-        options = f"-c listen_addresses= -c unix_socket_directories={self.folder}"
+        options = f"-c listen_addresses={self.host} -c unix_socket_directories={self.folder}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "start", "--wait", "--pgdata", self._data, "--options", options, "--log", log)
 
@@ -209,13 +217,17 @@ class PostgreSQL:
         subprocess.run(["createdb", "--host", self.folder, "--username", "canicor", name], check=True)
         return f"postgresql://canicor@/{name}?host={self.folder}"
 
+    def over_tcp(self, url: str) -> str:
+        """Returns the URL of a database for those who come over the network."""
+        return url.partition("?")[0].replace("@/", f"@{self.host}/")
+
     def _run(self, *command: str) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._user)
 
 
 @contextlib.contextmanager
-def running_postgresql() -> Iterator[PostgreSQL]:
-    server = PostgreSQL()
+def running_postgresql(host: str = "") -> Iterator[PostgreSQL]:
+    server = PostgreSQL(host)
     server.start()
     try:
         yield server
