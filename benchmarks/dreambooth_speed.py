@@ -4,7 +4,7 @@ SCRIPT is diffusers' examples/dreambooth/train_dreambooth.py, which is not part 
 small base model with weights drawn by chance, an autoencoder of three channels in it as the script needs, on the
 same phantoms with the study's settings: batches of two beside two class images, 8-bit Adam, a cosine schedule, the
 UNet in full; in 32-bit floats, since there is no GPU. A run of each is taken twice, with few steps and with more:
-what start and end take falls out of the seconds a step. They vary by a second, so that many steps lie between. The two
+what start and end take falls out of the seconds a step; it varies by a second, so many steps lie between. The two
 take turns. Takes eight minutes.
 """
 

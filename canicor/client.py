@@ -29,8 +29,8 @@ from canicor.settings import ClientSettings
 DEFAULT_DEADLINE = 60.0
 """Seconds that a call may take where the caller says nothing."""
 
-# gRPC draws each wait at random up to the backoff (gRFC A6). Both statuses are those of calls that were not begun: a
-# server that stops answers CANCELLED to what it has not taken up yet (grpc/grpc#41785).
+# gRPC draws each wait at random up to the backoff (gRFC A6). Both statuses are those of calls that were not begun:
+# a server that stops answers CANCELLED to what it has not taken up yet (grpc/grpc#41785).
 _SERVICE_CONFIG = {
     # Over all servers that a name stands for, such as the pods of a headless Service; gRPC itself takes the first.
     "loadBalancingConfig": [{"round_robin": {}}],

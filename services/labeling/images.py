@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from canicor import radiograph, store
@@ -120,10 +120,9 @@ async def delete(
     Raises:
         Unavailable: The store does not answer.
     """
-    asked = Image.id.in_(ids)
-    if subject_id:
-        asked |= Image.subject_id == subject_id
-    found = list(await session.scalars(select(Image).where(Image.project == project, asked)))
+    of_subject = [Image.subject_id == subject_id] if subject_id else []
+    asked = select(Image).where(Image.project == project, or_(Image.id.in_(ids), *of_subject))
+    found = list(await session.scalars(asked))
     gone = [image.id for image in found]
     placed = select(Label.id).where(Label.image_id.in_(gone))
     for table, theirs in (

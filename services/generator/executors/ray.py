@@ -58,8 +58,8 @@ class RayExecutor:
         there = int(resources.get("GPU", 0))
         self.workers = workers or there or int(resources["CPU"])
         # Ray starts a dead actor anew, elsewhere where its machine is gone, and repeats what it was at.
-        options = {"num_cpus": 1, "num_gpus": min(1, there) if gpus is None else gpus}
-        maker = ray.remote(**options, max_restarts=-1, max_task_retries=TRIES - 1)(_Maker)
+        each = min(1, there) if gpus is None else gpus
+        maker = ray.remote(num_cpus=1, num_gpus=each, max_restarts=-1, max_task_retries=TRIES - 1)(_Maker)
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(self.workers):
             self._idle.put_nowait(maker.remote())
