@@ -150,16 +150,6 @@ def run(
     return container
 
 
-def wait_until_healthy(container: Container) -> None:
-    """Waits for the health check that the image brings."""
-    events = container.client.events(filters={"container": container.id, "type": "container"}, decode=True)
-    container.reload()
-    while container.attrs["State"]["Health"]["Status"] != "healthy":
-        assert container.status in ("created", "running"), container.logs().decode()
-        next(events)
-        container.reload()
-
-
 def published(container: Container, port: int) -> str:
     """Where a port of a container is found from outside."""
     container.reload()

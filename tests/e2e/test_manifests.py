@@ -1,5 +1,6 @@
 """What is applied to a cluster is what the code has: ports, probes, settings, metrics, names."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -106,6 +107,21 @@ def test_kubernetes_would_take_it(overlay: str) -> None:
     for manifest in built(overlay):
         if manifest["apiVersion"] not in OPERATORS:
             kubernetes_validate.validate(manifest, "1.37", strict=True)
+
+
+@every_overlay
+@pytest.mark.skipif(
+    shutil.which("checkov") is None, reason="There is no checkov: `pip install checkov` brings it."
+)
+def test_checkov_finds_nothing_but_what_is_meant(overlay: str, tmp_path: Path) -> None:
+    file = tmp_path / "overlay.yaml"
+    file.write_text(yaml.safe_dump_all(built(overlay)))
+    command = ["checkov", "--framework", "kubernetes", "--compact", "--skip-download", "--output", "json"]
+    done = subprocess.run([*command, "--file", file], capture_output=True, text=True, check=False)
+    report = json.loads(done.stdout)
+    assert report["results"]["failed_checks"] == []
+    assert report["summary"]["passed"] > 100
+    assert all(one["check_result"]["suppress_comment"] for one in report["results"]["skipped_checks"])
 
 
 @every_overlay
