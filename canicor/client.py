@@ -21,6 +21,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from canicor._calls import CallInterceptor, aio_call_interceptors
+from canicor._streams import AsyncOutstanding, Outstanding
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
 from canicor.errors import BY_STATUS, CanicorError, Internal, ResourceExhausted, Unavailable
@@ -62,6 +63,9 @@ _OPTIONS = [
 
 _TOO_LARGE = "larger than max"
 """What gRPC itself says of a message beyond the server's limit."""
+
+# Streams in a row that may end without an answer, and the longest pause after the first.
+_STREAMS, _FIRST_PAUSE = 4, 0.2
 
 _SPREAD = 1.5
 """A server's hint when to come back is drawn out up to so many times, lest all come back at once."""
@@ -159,9 +163,25 @@ class Classifier:
         return self._asked(self._stub.Classify, request)
 
     def classify_many(self, requests: Iterable[pb.ClassifyRequest]) -> Iterator[pb.ClassifyStreamResponse]:
-        """Classifies radiographs over one stream, without a deadline; answers come as they are ready."""
-        with translated():
-            yield from self._stub.ClassifyStream(pb.ClassifyStreamRequest(request=one) for one in requests)
+        """Classifies radiographs over a stream, without a deadline; answers come as they are ready.
+
+        Where a server stops, what it has not answered goes to another over a new stream.
+
+        Args:
+            requests: Each with a `request_id` of its own.
+
+        Raises:
+            CanicorError: As `ClassifierService.ClassifyStream` documents.
+        """
+        outstanding = Outstanding(requests)
+        while True:
+            try:
+                for answer in self._stub.ClassifyStream(outstanding.stream()):
+                    outstanding.answered(answer.request_id)
+                    yield answer
+                return
+            except grpc.RpcError as error:
+                time.sleep(_pause_between_streams(outstanding, error))
 
     def models(self) -> list[pb.Model]:
         """Returns the models that are loaded."""
@@ -211,11 +231,16 @@ class AsyncClassifier:
     async def classify_many(
         self, requests: AsyncIterable[pb.ClassifyRequest]
     ) -> AsyncIterator[pb.ClassifyStreamResponse]:
-        """Classifies radiographs over one stream: see `Classifier.classify_many`."""
-        wrapped = (pb.ClassifyStreamRequest(request=one) async for one in requests)
-        with translated():
-            async for answer in self._stub.ClassifyStream(wrapped):
-                yield answer
+        """Classifies radiographs over a stream: see `Classifier.classify_many`."""
+        async with AsyncOutstanding(requests) as outstanding:
+            while True:
+                try:
+                    async for answer in self._stub.ClassifyStream(outstanding.stream()):
+                        outstanding.answered(answer.request_id)
+                        yield answer
+                    return
+                except grpc.RpcError as error:
+                    await asyncio.sleep(_pause_between_streams(outstanding, error))
 
     async def models(self) -> list[pb.Model]:
         """Returns the models that are loaded."""
@@ -243,6 +268,20 @@ def _pause(error: ResourceExhausted, end: float) -> float:
     if time.monotonic() + seconds >= end:
         raise error
     return seconds
+
+
+def _pause_between_streams(outstanding: Outstanding | AsyncOutstanding, error: grpc.RpcError) -> float:
+    """Returns how many seconds to wait before another stream takes over.
+
+    Raises:
+        CanicorError: None shall: the call failed otherwise than by its server's end, or again and again.
+    """
+    code = cast(grpc.Call, error).code()
+    ended = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    failures = outstanding.failed()
+    if not ended or failures == _STREAMS:
+        raise _canicor_error(error) from error
+    return random.uniform(0, _FIRST_PAUSE * 3 ** (failures - 1))  # noqa: S311 - nothing secret is drawn
 
 
 def _compression(settings: ClientSettings) -> grpc.Compression:

@@ -24,7 +24,7 @@ from canicor.classifier.v1.model_admin_pb2_grpc import (
     add_ModelAdminServiceServicer_to_server,
 )
 from canicor.classifier.v1.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from canicor.errors import CanicorError, InvalidArgument
+from canicor.errors import CanicorError, InvalidArgument, Unavailable
 from canicor.model_repository import Alias, ModelRepository
 from services.classifier import explanation, open_inference
 from services.classifier.audit import AuditLog
@@ -81,17 +81,21 @@ class ClassifierService:
         self._classifications = Classifications(self._scheduler, self._models, self._decoders, self._drift)
         self._audit = AuditLog(settings.audit_file)
         self._reported: set[str] = set()
+        self._draining = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicers."""
-        classifier = _Classifier(self._models, self._classifications, self._audit, self._settings.worker_count)
+        classifier = _Classifier(
+            self._models, self._classifications, self._audit, self._settings.worker_count, self._draining
+        )
         add_ClassifierServiceServicer_to_server(classifier, server)
         add_ModelAdminServiceServicer_to_server(_ModelAdmin(self._models), server)
         protocol = open_inference.OpenInference(self._models, self._classifications, self._audit)
         add_GRPCInferenceServiceServicer_to_server(protocol, server)
 
     def drain(self) -> None:
-        """Ends nothing: every call ends with its answers."""
+        """Has streams take no more requests; every call ends with the answers to what it took."""
+        self._draining.set()
 
     @asynccontextmanager
     async def running(self, health: Health) -> AsyncIterator[None]:
@@ -131,11 +135,19 @@ class ClassifierService:
 
 
 class _Classifier(ClassifierServiceServicer):
-    def __init__(self, models: Models, classifications: Classifications, audit: AuditLog, in_flight: int) -> None:
+    def __init__(
+        self,
+        models: Models,
+        classifications: Classifications,
+        audit: AuditLog,
+        in_flight: int,
+        draining: asyncio.Event,
+    ) -> None:
         self._models = models
         self._classifications = classifications
         self._audit = audit
         self._in_flight = in_flight
+        self._draining = draining
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         return await self._answer(request, context)
@@ -151,7 +163,11 @@ class _Classifier(ClassifierServiceServicer):
             while (answer := await answers.get()) is not None:
                 yield answer
                 slots.release()
-            await reading
+            if await reading:
+                raise Unavailable(
+                    "The server is stopping: send what has no answer to another, by a stream of its own.",
+                    reason="DRAINING",
+                )
         finally:
             reading.cancel()
 
@@ -192,16 +208,27 @@ class _Classifier(ClassifierServiceServicer):
         answers: asyncio.Queue[pb.ClassifyStreamResponse | None],
         slots: asyncio.Semaphore,
         context: Context,
-    ) -> None:
+    ) -> bool:
+        """Has requests answered as they come, and tells whether the drain came before their end."""
+
         async def work(request: pb.ClassifyRequest) -> None:
             answers.put_nowait(await self._answer_in_stream(request, context))
 
+        draining = asyncio.create_task(self._draining.wait())
         try:
             async with asyncio.TaskGroup() as working:
-                async for message in requests:
+                while True:
+                    coming = asyncio.ensure_future(anext(requests, None))
+                    await asyncio.wait({coming, draining}, return_when=asyncio.FIRST_COMPLETED)
+                    if not coming.done():
+                        coming.cancel()
+                        return True
+                    if (message := coming.result()) is None:
+                        return False
                     await slots.acquire()
                     working.create_task(work(message.request))
         finally:
+            draining.cancel()
             answers.put_nowait(None)
 
     async def _answer_in_stream(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyStreamResponse:

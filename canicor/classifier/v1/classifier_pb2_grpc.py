@@ -83,7 +83,8 @@ class ClassifierServiceServicer:
     def ClassifyStream(self, request_iterator, context):
         """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
         they are ready, which may be out of order. A bad radiograph is answered with `error` and does not end the
-        stream. The server reads no further than it can work: flow control holds the sender back.
+        stream. The server reads no further than it can work: flow control holds the sender back. UNAVAILABLE (DRAINING):
+        the server stops, and has answered what it has read: send the rest over a new stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

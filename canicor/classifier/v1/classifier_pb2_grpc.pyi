@@ -49,7 +49,8 @@ class ClassifierServiceStub:
     ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]
     """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
     they are ready, which may be out of order. A bad radiograph is answered with `error` and does not end the
-    stream. The server reads no further than it can work: flow control holds the sender back.
+    stream. The server reads no further than it can work: flow control holds the sender back. UNAVAILABLE (DRAINING):
+    the server stops, and has answered what it has read: send the rest over a new stream.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Lists the models that are loaded, by name, then version."""
@@ -77,7 +78,8 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
     """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
     they are ready, which may be out of order. A bad radiograph is answered with `error` and does not end the
-    stream. The server reads no further than it can work: flow control holds the sender back.
+    stream. The server reads no further than it can work: flow control holds the sender back. UNAVAILABLE (DRAINING):
+    the server stops, and has answered what it has read: send the rest over a new stream.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that are loaded, by name, then version."""
@@ -114,7 +116,8 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_classifier_pb2.ClassifyStreamResponse], _abc.AsyncIterator[_classifier_pb2.ClassifyStreamResponse]]:
         """Classifies many radiographs over one stream. Each answer carries its request's `request_id`; answers come as
         they are ready, which may be out of order. A bad radiograph is answered with `error` and does not end the
-        stream. The server reads no further than it can work: flow control holds the sender back.
+        stream. The server reads no further than it can work: flow control holds the sender back. UNAVAILABLE (DRAINING):
+        the server stops, and has answered what it has read: send the rest over a new stream.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,154 @@
+"""A stream that outlives its server: what it has not answered goes to another, and nothing is lost or doubled."""
+
+import asyncio
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from canicor.classifier.v1 import classifier_pb2 as pb
+from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
+from canicor.client import AsyncClassifier, Classifier
+from canicor.errors import InvalidArgument, Unavailable
+from canicor.model_repository import ModelRepository
+from canicor.settings import ClientSettings
+from tests import toy_models
+from tests.png import png
+from tests.servers import Server, metrics
+
+COUNT, FEW = 60, 5
+
+
+@cache
+def film(number: int) -> bytes:
+    """Large enough that most of a stream is still on its way when a server stops."""
+    return png(np.random.default_rng(number).integers(0, 256, (1500, 1500), dtype=np.uint8))
+
+
+@pytest.fixture
+def servers(serve: Callable[..., Server], repository: ModelRepository) -> Iterator[tuple[Server, Server]]:
+    """One that serves, and one that is still to start, which share a model."""
+    toy_models.push(repository)
+    first = serve("classifier")
+    second = Server("classifier", first.home, {}, {})
+    yield first, second
+    second.stop()
+
+
+def of_both(servers: tuple[Server, Server]) -> ClientSettings:
+    addresses = ",".join(server.address for server in servers)
+    return servers[0].client_settings(classifier_address=f"ipv4:{addresses}")
+
+
+def request(picture: bytes, number: int) -> pb.ClassifyRequest:
+    return pb.ClassifyRequest(image=picture, request_id=str(number))
+
+
+def replace(servers: tuple[Server, Server]) -> None:
+    first, second = servers
+    second.start()
+    assert first.terminate() == 0
+
+
+def has_answered_a_stream(server: Server) -> bool:
+    return (
+        re.search(r'canicor_grpc_calls_total{code="OK",method="ClassifyStream",.*} 1.0', metrics(server))
+        is not None
+    )
+
+
+def test_a_stream_goes_on_with_another_server(servers: tuple[Server, Server]) -> None:
+    first, second = servers
+    started = threading.Event()
+
+    def requests() -> Iterator[pb.ClassifyRequest]:
+        for number in range(COUNT):
+            assert number != FEW or started.wait(60)
+            yield request(film(number), number)
+
+    with Classifier(of_both(servers)) as classifier:
+        answers = classifier.classify_many(requests())
+        seen = [next(answers).request_id for _ in range(FEW)]
+        second.start()
+        started.set()
+        seen += [next(answers).request_id for _ in range(FEW)]
+        assert first.terminate() == 0
+        seen += [answer.request_id for answer in answers]
+    assert sorted(seen, key=int) == [str(number) for number in range(COUNT)]
+    assert has_answered_a_stream(second)
+
+
+async def test_the_same_with_asyncio(servers: tuple[Server, Server]) -> None:
+    first, second = servers
+    started = asyncio.Event()
+
+    async def requests() -> AsyncIterator[pb.ClassifyRequest]:
+        for number in range(COUNT):
+            assert number != FEW or await started.wait()
+            yield request(film(number), number)
+
+    async with AsyncClassifier(of_both(servers)) as classifier:
+        answers = classifier.classify_many(requests())
+        seen = [(await anext(answers)).request_id for _ in range(FEW)]
+        await asyncio.to_thread(second.start)
+        started.set()
+        seen += [(await anext(answers)).request_id for _ in range(FEW)]
+        assert await asyncio.to_thread(first.terminate) == 0
+        seen += [answer.request_id async for answer in answers]
+    assert sorted(seen, key=int) == [str(number) for number in range(COUNT)]
+    assert has_answered_a_stream(second)
+
+
+def test_one_that_waits_for_its_next_request_goes_on_too(servers: tuple[Server, Server], picture: bytes) -> None:
+    def requests() -> Iterator[pb.ClassifyRequest]:
+        yield request(picture, 0)
+        replace(servers)
+        yield request(picture, 1)
+
+    with Classifier(of_both(servers)) as classifier:
+        answers = [answer.request_id for answer in classifier.classify_many(requests())]
+    assert answers == ["0", "1"]
+
+
+def test_a_server_that_stops_answers_what_it_has_read(servers: tuple[Server, Server], picture: bytes) -> None:
+    first, _ = servers
+
+    def requests() -> Iterator[pb.ClassifyStreamRequest]:
+        yield pb.ClassifyStreamRequest(request=request(picture, 0))
+        first.process.terminate()
+        yield from ()
+        first.process.wait()
+
+    with first.channel() as channel:
+        answers = ClassifierServiceStub(channel).ClassifyStream(requests())
+        assert next(answers).request_id == "0"
+        with pytest.raises(grpc.RpcError) as ended:
+            next(answers)
+    assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "has no answer" in ended.value.details()
+    assert first.process.wait() == 0
+
+
+def test_without_another_server_the_call_fails(servers: tuple[Server, Server], picture: bytes) -> None:
+    first, _ = servers
+    with Classifier(first.client_settings()) as classifier:
+        answers = classifier.classify_many(request(picture, number) for number in range(COUNT))
+        next(answers)
+        first.kill()
+        with pytest.raises(Unavailable):
+            list(answers)
+
+
+def test_what_is_wrong_is_not_tried_again(servers: tuple[Server, Server], picture: bytes, tmp_path: Path) -> None:
+    first, _ = servers
+    with (
+        Classifier(first.client_settings(token="nobody")) as classifier,
+        pytest.raises(Exception, match="token") as refused,
+    ):
+        list(classifier.classify_many([request(picture, 0)]))
+    assert not isinstance(refused.value, InvalidArgument | Unavailable)
