@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ START_SECONDS = 60
 GRACE_SECONDS = 40
 """As the manifests and the compose file have it."""
 
+_SECONDS = 600
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -30,10 +32,8 @@ _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 def engine() -> Iterator[docker.DockerClient]:
     """The machine's own, or one of this test run's."""
     with contextlib.ExitStack() as stack:
-        try:
-            client = docker.from_env()
-        except docker.errors.DockerException:
-            client = stack.enter_context(_own_engine())
+        is_there = "DOCKER_HOST" in os.environ or Path("/var/run/docker.sock").exists()
+        client = docker.from_env(timeout=_SECONDS) if is_there else stack.enter_context(_own_engine())
         yield client
         client.close()
 
@@ -46,21 +46,25 @@ def _own_engine() -> Iterator[docker.DockerClient]:
     address = f"unix://{folder}/socket"
     command = ["dockerd", "--storage-driver=overlay2", f"--host={address}", f"--pidfile={folder}/pid"]
     command += [f"--data-root={folder}/data", f"--exec-root={folder}/run"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "API listen on" in line:
+            break
+    else:
+        raise AssertionError(f"The Docker engine did not start: {''.join(said)}")
+    # Nobody reads the rest, and a full pipe would stop it.
+    reader = threading.Thread(target=process.stderr.read)
+    reader.start()
     try:
-        yield _connected(address, process, folder / "log")
+        yield docker.DockerClient(address, timeout=_SECONDS)
     finally:
         process.terminate()
-        process.wait()
+        reader.join()
+        process.communicate()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _connected(address: str, process: "subprocess.Popen[bytes]", log: Path) -> docker.DockerClient:
-    while process.poll() is None:
-        with contextlib.suppress(docker.errors.DockerException):
-            return docker.DockerClient(address, timeout=600)
-    raise AssertionError(f"The Docker engine did not start: {log.read_text()}")
 
 
 @pytest.fixture(scope="session")
