@@ -4,9 +4,12 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /source
-COPY deploy/docker/install-packages.sh deploy/docker/install-canicor.sh ./
-COPY deploy/docker/locks/build.txt deploy/docker/locks/classifier.txt locks/
-RUN sh install-packages.sh classifier
+# The same for every image, and so made once.
+COPY deploy/docker/install-tools.sh deploy/docker/locks/build.txt ./
+RUN sh install-tools.sh
+COPY deploy/docker/install-packages.sh deploy/docker/locks/classifier.txt ./
+RUN sh install-packages.sh classifier.txt
+COPY deploy/docker/install-canicor.sh ./
 COPY pyproject.toml README.md LICENSE ./
 COPY canicor canicor
 COPY services services

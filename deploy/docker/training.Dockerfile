@@ -4,9 +4,12 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /source
-COPY deploy/docker/install-packages.sh deploy/docker/install-canicor.sh ./
-COPY deploy/docker/locks/build.txt deploy/docker/locks/training.txt locks/
-RUN sh install-packages.sh training
+# The same for every image, and so made once.
+COPY deploy/docker/install-tools.sh deploy/docker/locks/build.txt ./
+RUN sh install-tools.sh
+COPY deploy/docker/install-packages.sh deploy/docker/locks/training.txt ./
+RUN sh install-packages.sh training.txt
+COPY deploy/docker/install-canicor.sh ./
 COPY pyproject.toml README.md LICENSE ./
 COPY canicor canicor
 COPY services services

@@ -82,8 +82,7 @@ def test_locks_are_made_of_what_is_checked_here() -> None:
 def test_a_dockerfile_is_of_its_image(image: str) -> None:
     text = (DOCKER / f"{image}.Dockerfile").read_text()
     assert f"--tag canicor-{image} ." in text
-    assert f"deploy/docker/locks/{image}.txt locks/" in text
-    assert f"RUN sh install-packages.sh {image}\n" in text
+    assert f"deploy/docker/locks/{image}.txt ./\nRUN sh install-packages.sh {image}.txt\n" in text
     assert f'image.version="{PROJECT["version"]}"' in text
     settings = SETTINGS.get(image.partition("-")[0])
     if settings:
