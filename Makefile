@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 	$(BIN)/canicor demo $(FILES)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses auto --dist loadgroup
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.dev protos-check page-check
 	$(BIN)/ruff check .

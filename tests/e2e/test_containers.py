@@ -30,8 +30,6 @@ from canicor.settings import ClientSettings
 from tests.containers import GRACE_SECONDS, START_SECONDS, build, gateway, object_store, published, run
 from tests.servers import running_postgresql
 
-pytestmark = pytest.mark.xdist_group("containers")
-
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 TOKENS = f"""[[tokens]]
