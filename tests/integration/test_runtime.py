@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -81,26 +79,6 @@ def test_tokens_are_renewed_while_it_runs(serve: Serve, tmp_path: Path) -> None:
     write_tokens(tokens, "new")
     until(lambda: known("new"))
     assert not known("old")
-
-
-def test_drains_on_sigterm(server: Server, classifier: Classifier, picture: bytes) -> None:
-    release = threading.Event()
-    answers = []
-
-    def requests() -> Iterator[pb.ClassifyRequest]:
-        yield pb.ClassifyRequest(image=picture, request_id="before")
-        assert release.wait(30)
-        yield pb.ClassifyRequest(image=picture, request_id="while draining")
-
-    stream = classifier.classify_many(requests())
-    answers.append(next(stream).request_id)
-    with ThreadPoolExecutor(1) as waiting:
-        ended = waiting.submit(server.terminate)
-        until(lambda: "draining" in server.log.read_text())
-        release.set()
-        answers += [answer.request_id for answer in stream]
-        assert ended.result() == 0
-    assert answers == ["before", "while draining"]
 
 
 @pytest.mark.parametrize("name", ["", "vhs-keypoints", "of nothing here"])

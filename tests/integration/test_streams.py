@@ -4,11 +4,9 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 
 from canicor.classifier.v1 import classifier_pb2 as pb
@@ -18,16 +16,11 @@ from canicor.errors import InvalidArgument, Unavailable
 from canicor.model_repository import ModelRepository
 from canicor.settings import ClientSettings
 from tests import toy_models
-from tests.png import png
+from tests.png import noise
 from tests.servers import Server, metrics
 
+# So many that most are still on their way when a server stops.
 COUNT, FEW = 60, 5
-
-
-@cache
-def film(number: int) -> bytes:
-    """Large enough that most of a stream is still on its way when a server stops."""
-    return png(np.random.default_rng(number).integers(0, 256, (1500, 1500), dtype=np.uint8))
 
 
 @pytest.fixture
@@ -69,7 +62,7 @@ def test_a_stream_goes_on_with_another_server(servers: tuple[Server, Server]) ->
     def requests() -> Iterator[pb.ClassifyRequest]:
         for number in range(COUNT):
             assert number != FEW or started.wait(60)
-            yield request(film(number), number)
+            yield request(noise(number), number)
 
     with Classifier(of_both(servers)) as classifier:
         answers = classifier.classify_many(requests())
@@ -90,7 +83,7 @@ async def test_the_same_with_asyncio(servers: tuple[Server, Server]) -> None:
     async def requests() -> AsyncIterator[pb.ClassifyRequest]:
         for number in range(COUNT):
             assert number != FEW or await started.wait()
-            yield request(film(number), number)
+            yield request(noise(number), number)
 
     async with AsyncClassifier(of_both(servers)) as classifier:
         answers = classifier.classify_many(requests())
