@@ -62,8 +62,8 @@ def import_(
     """Add images to a project, with labels as CSV, COCO, Label Studio, YOLO pose or DogHeart have them.
 
     It may be repeated: what the project has already stays as it is. What can't be taken is told, and the rest goes
-    in; then the exit status is 1. Of DICOM files only what a radiograph is measured by is kept. What is not is
-    told, and so are images whose pixels seem to hold text.
+    in; then the exit status is 1. Of files only what a radiograph is measured by is kept. What is not is told,
+    and so are images whose pixels seem to hold text.
     """
     from canicor import layouts
 
@@ -90,7 +90,7 @@ def import_(
     for problem in problems:
         _tell(f"Left out: {problem}")
     if removed:
-        _tell(f"Not kept of DICOM files: {', '.join(removed)}.")
+        _tell(f"Not kept of files: {', '.join(removed)}.")
     if classes := sum(row.key_points is None for row in found.rows):
         typer.echo(f"With a class and no key points, so still to be labelled: {classes}.")
     typer.echo(

@@ -6,11 +6,12 @@ pixels stay where the file stores them.
 
 import re
 
-from canicor.radiograph._deidentification import Deidentified, without_identity
 from canicor.radiograph._dicom import decode_dicom
-from canicor.radiograph._image import Codecs, Radiograph, Size, Unbounded, View, refusal
+from canicor.radiograph._dicom_deidentification import dicom_without_identity
+from canicor.radiograph._image import Codecs, Deidentified, Radiograph, Size, Unbounded, View, refusal
 from canicor.radiograph._quiet import quiet
 from canicor.radiograph._raster import decode_raster
+from canicor.radiograph._raster_deidentification import raster_without_identity
 
 __all__ = [
     "MAX_PIXELS",
@@ -76,30 +77,36 @@ def decode(
         # First DICOM: its preamble may hold the signature of another format (PS3.10 7.1).
         if _is_dicom(data):
             return decode_dicom(data, max_pixels, size, codecs, whole_range=whole_range)
-        for signature, file_format in _RASTER_SIGNATURES.items():
-            if data.startswith(signature):
-                return decode_raster(data, file_format, max_pixels, size, codecs)
-    raise refusal("NOT_AN_IMAGE", "The file is no image Canicor reads: send a DICOM, PNG, JPEG or TIFF file.")
+        return decode_raster(data, _raster_format(data), max_pixels, size, codecs)
 
 
 def deidentified(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Deidentified:
     """Returns a radiograph's file without what says who the animal is, whose it is, and who treated it when.
 
-    Of a DICOM file only what it is measured by is kept: pixels, their size and how to show them, modality, view
-    and body part. It is decoded as before, but for a view that only a description or a code gave away. All of its
-    UIDs are replaced by one that comes of its pixels. A file of another format stays as it is.
+    Only what it is measured by is kept: pixels, their size and how to show them, of DICOM also modality, view and
+    body part. It is decoded as before, but for a view that only a description or a code gave away. A DICOM file's
+    UIDs are replaced by one that comes of its pixels. Of PNG, JPEG and TIFF go text, EXIF, XMP, colour profiles,
+    thumbnails, and marks of orientation, by which others would turn pixels that key points are placed on.
 
     Args:
         data: The whole file, one that `decode` takes.
         max_pixels: As for `decode`.
 
     Raises:
-        InvalidArgument, ResourceExhausted: A DICOM file can't be parsed; as `decode`.
+        InvalidArgument, ResourceExhausted: It can't be parsed; as `decode`. OLD_JPEG: it is a TIFF file whose
+            compression does not let anything be taken out.
     """
     if not _is_dicom(data):
-        return Deidentified(data, (), states_burned_in=False)
+        return raster_without_identity(data, _raster_format(data))
     with quiet:
-        return without_identity(data, max_pixels)
+        return dicom_without_identity(data, max_pixels)
+
+
+def _raster_format(data: bytes) -> str:
+    for signature, file_format in _RASTER_SIGNATURES.items():
+        if data.startswith(signature):
+            return file_format
+    raise refusal("NOT_AN_IMAGE", "The file is no image Canicor reads: send a DICOM, PNG, JPEG or TIFF file.")
 
 
 def _is_dicom(data: bytes) -> bool:

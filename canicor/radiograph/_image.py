@@ -104,6 +104,22 @@ class Radiograph:
         return self.pixel_spacing or self.stated_aspect
 
 
+@dataclass(frozen=True)
+class Deidentified:
+    """A file that says no longer who is on it.
+
+    Attributes:
+        content: The file; the same for the same file.
+        removed: What it said and does so no longer, each once: `PatientName (0010,0010)` in the order of DICOM's
+            tags; `tEXt chunk`, `APP1 segment` or `Artist (315)` in that of a PNG, JPEG or TIFF file.
+        states_burned_in: Whether it states that its pixels themselves identify (DICOM's 0028,0301).
+    """
+
+    content: bytes
+    removed: tuple[str, ...]
+    states_burned_in: bool
+
+
 def refusal(reason: str, message: str) -> InvalidArgument:
     """Returns the error for a file that can never be measured."""
     return InvalidArgument(message, reason=reason, field=_FIELD)

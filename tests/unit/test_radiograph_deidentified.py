@@ -11,7 +11,7 @@ from pydicom.sequence import Sequence
 
 from canicor.errors import InvalidArgument
 from canicor.radiograph import decode, deidentified
-from tests.radiographs import TWELVE_BIT, by_gdcm, compressed, dataset, dicom, jpeg_baseline, lut, raster, written
+from tests.radiographs import TWELVE_BIT, by_gdcm, compressed, dataset, dicom, jpeg_baseline, lut, written
 
 SECRETS = {
     "PatientName": "Bello^Schmidt",
@@ -141,12 +141,6 @@ def test_a_bare_data_set_becomes_a_whole_file() -> None:
 def test_whether_pixels_identify_is_as_the_file_states(stated: str | None, told: bool) -> None:
     elements = {} if stated is None else {"BurnedInAnnotation": stated}
     assert deidentified(dicom(**elements)).states_burned_in is told
-
-
-def test_another_format_stays_as_it_is() -> None:
-    data = raster(TWELVE_BIT.astype(np.uint8), "PNG")
-    assert deidentified(data).content == data
-    assert deidentified(data).removed == ()
 
 
 def test_a_damaged_file_is_refused() -> None:

@@ -16,7 +16,7 @@ from canicor.generator.v1 import generator_pb2 as generator
 from canicor.generator.v1.generator_pb2_grpc import GeneratorServiceStub
 from canicor.labeling.v1 import labeling_pb2 as pb
 from tests.clinics import HEIGHT, WIDTH, Clinic, png, token_of
-from tests.radiographs import dicom
+from tests.radiographs import dicom, raster
 from tests.servers import Server
 
 
@@ -80,6 +80,17 @@ def test_a_dicom_file_is_kept_without_what_identifies(clinic: Clinic) -> None:
     assert not any(b"Doe" in content for content in stored)
     again = clinic("mia", "ImportImages", project="hearts", images=images)
     assert (again.added_count, again.known_count) == (0, 2)
+
+
+def test_a_jpeg_is_kept_without_what_its_camera_and_its_owner_wrote(clinic: Clinic) -> None:
+    file = raster(phantom.draw(4, 0, width=512, height=400).pixels, "JPEG", comment="Doe's Rex")
+    (said,) = clinic(
+        "mia", "ImportImages", project="hearts", images=[pb.ImportImage(content=file)]
+    ).deidentifications
+    assert list(said.removed_attributes) == ["COM segment"]
+    stored = [path.read_bytes() for path in (clinic.folder / "store").rglob("*") if path.is_file()]
+    assert stored
+    assert not any(b"Doe" in content for content in stored)
 
 
 def test_text_in_pixels_is_warned_about(clinic: Clinic) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom import Dataset, FileDataset
@@ -12,7 +11,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from canicor.radiograph._dicom import parsed
-from canicor.radiograph._image import decoding
+from canicor.radiograph._image import Deidentified, decoding
 
 _KEPT = frozenset(
     {
@@ -114,22 +113,7 @@ _META = frozenset(
 _IMPLEMENTATION = "2.25.42120368799081047921568450189788017581"
 
 
-@dataclass(frozen=True)
-class Deidentified:
-    """A DICOM file that says no longer who is on it.
-
-    Attributes:
-        content: The file; the same for the same file.
-        removed: What it said and does so no longer, as `PatientName (0010,0010)`, in the order of tags, each once.
-        states_burned_in: Whether it states that its pixels themselves identify (0028,0301).
-    """
-
-    content: bytes
-    removed: tuple[str, ...]
-    states_burned_in: bool
-
-
-def without_identity(data: bytes, max_pixels: int) -> Deidentified:
+def dicom_without_identity(data: bytes, max_pixels: int) -> Deidentified:
     """Rewrites a DICOM file; see `canicor.radiograph.deidentified`."""
     with decoding("DICOM"):
         dataset = parsed(data, max_pixels)
