@@ -1,7 +1,8 @@
-"""Who was told what, by which model, of which file: a JSON line an answer, in files that rotate."""
+"""Who was told what, by which model, of which file: a JSON line an answer."""
 
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -14,15 +15,18 @@ _OLD_FILES = 20
 
 
 class AuditLog:
-    """Keeps the newest 2 GiB; the oldest lines go first. No image is kept, only its digest.
+    """No image is kept, only its digest.
 
     Args:
-        path: The newest file; older ones get `.1`, `.2` and so on behind their name. Its folder is made.
+        path: The newest file; older ones get `.1`, `.2` and so on behind their name. Its folder is made. 2 GiB are
+            kept, and the oldest lines go first. None: standard output, where somebody else keeps it.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = RotatingFileHandler(path, maxBytes=_FILE_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
+    def __init__(self, path: Path | None) -> None:
+        self._handler: logging.Handler = logging.StreamHandler(sys.stdout)
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handler = RotatingFileHandler(path, "a", _FILE_BYTES, _OLD_FILES, "utf-8")
 
     def write(self, done: Classification, request_id: str) -> None:
         """Writes down the answer to the call that is being answered."""
@@ -39,8 +43,8 @@ class AuditLog:
             "decision": "REFER" if said.referrals else "ACCEPT",
             "reasons": [one.reason for one in said.referrals],
         }
-        self._file.emit(logging.makeLogRecord({"msg": json.dumps(line)}))
+        self._handler.emit(logging.makeLogRecord({"msg": json.dumps(line)}))
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self._handler.close()

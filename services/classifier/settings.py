@@ -46,7 +46,9 @@ class ClassifierSettings(ServerSettings):
     )
     drift_window: int = Field(1000, ge=100, description="Newest answers of a model that drift is measured over.")
     audit_log: Path | None = Field(
-        None, description="File that every answer is written down in, without the image. Empty: HOME/audit.jsonl."
+        None,
+        description="File that every answer is written down in, without the image. Empty: HOME/audit.jsonl. `-`: "
+        "standard output, for a log collector.",
     )
 
     @field_validator("engines")
@@ -58,9 +60,9 @@ class ClassifierSettings(ServerSettings):
         return names
 
     @property
-    def audit_file(self) -> Path:
-        """The audit log's newest file."""
-        return self.audit_log or self.home_folder / "audit.jsonl"
+    def audit_file(self) -> Path | None:
+        """The audit log's newest file; None for standard output."""
+        return None if self.audit_log == Path("-") else self.audit_log or self.home_folder / "audit.jsonl"
 
     @property
     def chosen_engines(self) -> Sequence[Engine]:

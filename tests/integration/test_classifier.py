@@ -192,6 +192,17 @@ class TestAudit:
         lines = [json.loads(line) for line in (server.home / "audit.jsonl").read_text().splitlines()]
         assert [line["request_id"] for line in lines] == ["before", "after"]
 
+    def test_goes_to_standard_output_on_request(
+        self, serve: Serve, repository: ModelRepository, picture: bytes
+    ) -> None:
+        toy_models.push(repository)
+        server = serve("classifier", CANICOR_AUDIT_LOG="-")
+        with Classifier(server.client_settings()) as client:
+            client.classify(picture, request_id="study 7")
+        lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+        assert [line["class"] for line in lines if "image_sha256" in line] == ["Normal"]
+        assert not list(server.home.glob("audit*"))
+
 
 class TestDrift:
     def test_shows_on_the_metrics_page_once_there_is_enough(
