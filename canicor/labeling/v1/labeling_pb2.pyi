@@ -412,7 +412,7 @@ class ImportImage(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Of a DICOM file only what it is measured by is kept."""
+    """The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Only what it is measured by is kept of it."""
     subject_id: _builtins.str
     """The dog, at most 128 characters. Splits never divide one. Empty: the image's own digest."""
     origin: Global___Origin.ValueType
@@ -554,8 +554,8 @@ class Deidentification(_message.Message):
     """Why somebody should look at its pixels, which are kept as they are, as a sentence; empty where nothing shows."""
     @_builtins.property
     def removed_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What its DICOM file said and does so no longer, as `PatientName (0010,0010)`, by tag. All goes but what a
-        radiograph is measured by.
+        """What its file said and does so no longer: of DICOM as `PatientName (0010,0010)`, by tag, of the others as
+        `tEXt chunk`, `APP1 segment` or `Artist (315)`. All goes but what a radiograph is measured by.
         """
 
     def __init__(

@@ -411,7 +411,7 @@ export const CallerSchema: GenMessage<Caller, {jsonType: CallerJson}> = /*@__PUR
  */
 export type ImportImage = Message<"canicor.labeling.v1.ImportImage"> & {
   /**
-   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Of a DICOM file only what it is measured by is kept.
+   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Only what it is measured by is kept of it.
    *
    * @generated from field: bytes content = 1;
    */
@@ -446,7 +446,7 @@ export type ImportImage = Message<"canicor.labeling.v1.ImportImage"> & {
  */
 export type ImportImageJson = {
   /**
-   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Of a DICOM file only what it is measured by is kept.
+   * The file as it is: DICOM, PNG, JPEG or TIFF, at most 64 MiB. Only what it is measured by is kept of it.
    *
    * @generated from field: bytes content = 1;
    */
@@ -688,8 +688,8 @@ export type Deidentification = Message<"canicor.labeling.v1.Deidentification"> &
   index: number;
 
   /**
-   * What its DICOM file said and does so no longer, as `PatientName (0010,0010)`, by tag. All goes but what a
-   * radiograph is measured by.
+   * What its file said and does so no longer: of DICOM as `PatientName (0010,0010)`, by tag, of the others as
+   * `tEXt chunk`, `APP1 segment` or `Artist (315)`. All goes but what a radiograph is measured by.
    *
    * @generated from field: repeated string removed_attributes = 2;
    */
@@ -717,8 +717,8 @@ export type DeidentificationJson = {
   index?: number;
 
   /**
-   * What its DICOM file said and does so no longer, as `PatientName (0010,0010)`, by tag. All goes but what a
-   * radiograph is measured by.
+   * What its file said and does so no longer: of DICOM as `PatientName (0010,0010)`, by tag, of the others as
+   * `tEXt chunk`, `APP1 segment` or `Artist (315)`. All goes but what a radiograph is measured by.
    *
    * @generated from field: repeated string removed_attributes = 2;
    */
