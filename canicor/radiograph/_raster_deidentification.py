@@ -42,7 +42,8 @@ def raster_without_identity(data: bytes, file_format: str) -> Deidentified:
 
 
 def _png(data: bytes) -> tuple[bytes, list[str]]:
-    kept, removed, position, kind = [data[:8]], [], 8, b""
+    kept, position, kind = [data[:8]], 8, b""
+    removed: list[str] = []
     while kind != b"IEND" and position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
@@ -55,7 +56,8 @@ def _png(data: bytes) -> tuple[bytes, list[str]]:
 
 
 def _jpeg(data: bytes) -> tuple[bytes, list[str]]:
-    kept, removed, position = [data[:2]], [], 2
+    kept, position = [data[:2]], 2
+    removed: list[str] = []
     while found := _MARKER.search(data, position):
         code, body = found[1][0], found.end()
         if code == _END:
