@@ -6,7 +6,7 @@ gRPC's own call credentials refuse channels without TLS, which loopback does not
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
@@ -56,6 +56,51 @@ class CallInterceptor(
         return call
 
     intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = _call
+
+
+class WithoutRetriesOfStreams(grpc.Channel):
+    """Two blocking channels as one, since gRPC's retries are not for streams.
+
+    With grpcio 1.85, a blocking stream that a stopping server turned away, and that gRPC then tries again in vain,
+    may never end, not even at its deadline: of the last attempt, gRPC's core leaves some parts uncompleted. Those
+    of asyncio end.
+
+    Args:
+        single: For calls of one request and one answer.
+        streams: For all others; with `grpc.enable_retries` 0.
+    """
+
+    def __init__(self, single: grpc.Channel, streams: grpc.Channel) -> None:
+        self._single = single
+        self._streams = streams
+
+    def unary_unary(self, *about: Any, **more: Any) -> grpc.UnaryUnaryMultiCallable:  # noqa: ANN401
+        return self._single.unary_unary(*about, **more)
+
+    def unary_stream(self, *about: Any, **more: Any) -> grpc.UnaryStreamMultiCallable:  # noqa: ANN401
+        return self._streams.unary_stream(*about, **more)
+
+    def stream_unary(self, *about: Any, **more: Any) -> grpc.StreamUnaryMultiCallable:  # noqa: ANN401
+        return self._streams.stream_unary(*about, **more)
+
+    def stream_stream(self, *about: Any, **more: Any) -> grpc.StreamStreamMultiCallable:  # noqa: ANN401
+        return self._streams.stream_stream(*about, **more)
+
+    def subscribe(self, *about: Any, **more: Any) -> None:  # noqa: ANN401
+        self._single.subscribe(*about, **more)
+
+    def unsubscribe(self, *about: Any, **more: Any) -> None:  # noqa: ANN401
+        self._single.unsubscribe(*about, **more)
+
+    def close(self) -> None:
+        self._single.close()
+        self._streams.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _AioCarrier(_Carrier):

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from canicor._calls import CallInterceptor, aio_call_interceptors
+from canicor._calls import CallInterceptor, WithoutRetriesOfStreams, aio_call_interceptors
 from canicor._streams import AsyncOutstanding, Outstanding
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -61,6 +61,8 @@ _OPTIONS = [
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]
 
+_STREAM_OPTIONS = [*_OPTIONS, ("grpc.enable_retries", 0)]
+
 _TOO_LARGE = "larger than max"
 """What gRPC itself says of a message beyond the server's limit."""
 
@@ -83,12 +85,15 @@ def channel(address: str, settings: ClientSettings) -> grpc.Channel:
     Raises:
         FileNotFoundError: A certificate that the settings name is missing.
     """
-    plain = (
-        grpc.secure_channel(address, _credentials(settings), _OPTIONS, _compression(settings))
-        if settings.tls
-        else grpc.insecure_channel(address, _OPTIONS, _compression(settings))
-    )
-    return grpc.intercept_channel(plain, CallInterceptor(settings.bearer_token()))
+    single, streams = (_plain_channel(address, settings, options) for options in (_OPTIONS, _STREAM_OPTIONS))
+    both = WithoutRetriesOfStreams(single, streams)
+    return grpc.intercept_channel(both, CallInterceptor(settings.bearer_token()))
+
+
+def _plain_channel(address: str, settings: ClientSettings, options: list[tuple[str, Any]]) -> grpc.Channel:
+    if settings.tls:
+        return grpc.secure_channel(address, _credentials(settings), options, _compression(settings))
+    return grpc.insecure_channel(address, options, _compression(settings))
 
 
 def aio_channel(address: str, settings: ClientSettings) -> grpc.aio.Channel:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -11,7 +12,7 @@ import pytest
 
 from canicor.classifier.v1 import classifier_pb2 as pb
 from canicor.classifier.v1.classifier_pb2_grpc import ClassifierServiceStub
-from canicor.client import AsyncClassifier, Classifier
+from canicor.client import AsyncClassifier, Classifier, channel
 from canicor.errors import InvalidArgument, Unavailable
 from canicor.model_repository import ModelRepository
 from canicor.settings import ClientSettings
@@ -108,23 +109,52 @@ def test_one_that_waits_for_its_next_request_goes_on_too(servers: tuple[Server, 
     assert answers == ["0", "1"]
 
 
-def test_a_server_that_stops_answers_what_it_has_read(servers: tuple[Server, Server], picture: bytes) -> None:
+def test_a_server_that_stops_ends_its_streams(servers: tuple[Server, Server], picture: bytes) -> None:
     first, _ = servers
+    answered = threading.Event()
 
     def requests() -> Iterator[pb.ClassifyStreamRequest]:
         yield pb.ClassifyStreamRequest(request=request(picture, 0))
+        answered.wait(60)
         first.process.terminate()
-        yield from ()
         first.process.wait()
 
-    with first.channel() as channel:
-        answers = ClassifierServiceStub(channel).ClassifyStream(requests())
+    with first.channel() as connection:
+        answers = ClassifierServiceStub(connection).ClassifyStream(requests())
         assert next(answers).request_id == "0"
+        answered.set()
         with pytest.raises(grpc.RpcError) as ended:
             next(answers)
     assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "has no answer" in ended.value.details()
     assert first.process.wait() == 0
+
+
+def test_a_stream_that_a_stopping_server_turns_away_ends() -> None:
+    """Where gRPC itself tried it again, it never did, not even at its deadline."""
+    turned_away, ended = threading.Event(), threading.Event()
+
+    def turn_away(_: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        turned_away.set()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "The server is stopping.")
+        yield b""
+
+    def ask() -> None:
+        with channel(f"127.0.0.1:{port}", ClientSettings(token="any")) as asked:
+            with pytest.raises(grpc.RpcError) as error:
+                list(asked.unary_stream("/canicor.Tests/Watch")(b"", timeout=60))
+            assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+        ended.set()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    methods = {"Watch": grpc.unary_stream_rpc_method_handler(turn_away)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("canicor.Tests", methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    threading.Thread(target=ask, daemon=True).start()
+    assert turned_away.wait(60)
+    server.stop(None)
+    assert ended.wait(60)
 
 
 def test_without_another_server_the_call_fails(servers: tuple[Server, Server], picture: bytes) -> None:
