@@ -1,6 +1,7 @@
 """Real servers, each in its own process with a folder of its own, for tests to call, kill and start again."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -27,10 +28,19 @@ from tests import toy_models
 START_SECONDS = 60
 
 
+# Below those that Linux gives to whoever asks for any (from 32768 on), and each of up to four test processes has
+# its own: or somebody else would now and then take a port before the server that it is meant for.
+_COUNT = 5000
+_FIRST = 10_000 + _COUNT * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4)
+_ports = itertools.cycle(range(_FIRST, _FIRST + _COUNT))
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Returns a port that nobody listens on, and that is given to nobody else soon."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port := next(_ports)))
+            return port
 
 
 class Server:
