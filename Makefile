@@ -82,6 +82,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/curation.py
 	$(BIN)/python benchmarks/burned_in.py
 	$(BIN)/python -m benchmarks.executors
+	$(BIN)/python -m benchmarks.labelling_page
+	$(BIN)/python -m benchmarks.labelling
 
 clean:
 	rm -rf $(VENV) build dist
