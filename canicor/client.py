@@ -121,7 +121,7 @@ def translated() -> Iterator[None]:
 class Classifier:
     """The classifier, for programs that block.
 
-    One connection serves any number of threads.
+    One serves any number of threads; its stream has a connection of its own.
 
     Args:
         settings: Where the classifier is and how to reach it; from the environment where left out.
