@@ -1,7 +1,9 @@
 """The `canicor` command. Services and training add theirs through the entry points `canicor.commands`."""
 
+import re
 import sys
-from importlib.metadata import entry_points
+from collections import defaultdict
+from importlib.metadata import entry_points, requires
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+_EXTRAS = ["classifier", "generator", "labeling", "training", "diffusers", "ray"]
+
+# Of this project's own metadata, where an extra may bring others of its extras.
+_REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)(?:\[(?P<parts>[\w,-]+)\])?.*extra == ['\"](?P<extra>[\w-]+)['\"]")
 
 app.add_typer(labels_app, name="labels")
 app.add_typer(phantom_app, name="phantom")
@@ -67,10 +74,26 @@ def main() -> None:
     except ValidationError as error:
         _fail("; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()))
     except ModuleNotFoundError as error:
+        extras = _extras_with(error.name or "") or _EXTRAS
         _fail(
             f"This command needs the package {error.name!r}, which this installation lacks: install it with the "
-            "extra of the room you use, for example pip install 'canicor[classifier]'."
+            f"extra {' or '.join(extras)}, for example pip install 'canicor[{extras[0]}]'."
         )
+
+
+def _extras_with(package: str) -> list[str]:
+    """Returns the extras that bring a package, as this installation's own metadata has them."""
+    packages, parts = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for requirement in requires("canicor") or []:
+        if named := _REQUIREMENT.match(requirement):
+            packages[named["extra"]].add(named["package"].lower())
+            if named["package"] == "canicor":
+                parts[named["extra"]].update(named["parts"].split(","))
+
+    def brings(extra: str) -> bool:
+        return package.lower() in packages[extra] or any(brings(part) for part in parts[extra])
+
+    return [extra for extra in _EXTRAS if brings(extra)]
 
 
 def _fail(message: str) -> None:

@@ -1,6 +1,6 @@
 """The dataset manifest: a Parquet file with a row per labelled image, and one digest over it.
 
-Needs pyarrow, which the extras `labeling` and `training` bring.
+Needs pyarrow, which the extras `generator`, `labeling` and `training` bring.
 """
 
 import hashlib

@@ -46,8 +46,16 @@ def test_command_says_which_extra_is_missing(python: Path) -> None:
     command = [python.with_name("canicor"), "serve", "classifier"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 1
-    assert "canicor[" in done.stderr
+    assert "canicor[classifier]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_writing_phantoms_says_which_extras_it_takes_before_it_draws_any(python: Path, tmp_path: Path) -> None:
+    command = [python.with_name("canicor"), "phantom", "write", tmp_path / "phantoms", "--count", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 1
+    assert "generator or labeling or training, for example pip install 'canicor[generator]'" in done.stderr
+    assert not (tmp_path / "phantoms").exists()
 
 
 def test_the_classifier_answers_with_the_shipped_model(python: Path, tmp_path: Path) -> None:
