@@ -123,7 +123,8 @@ export class Overlay {
   private other(index: number): SVGGElement {
     const group = this.add("g", { class: `other other-${index % 3}` });
     this.add("path", {}, group);
-    this.add("text", { x: "9", y: "16" }, group);
+    // Names stand below one another, for their points nearly coincide.
+    this.add("text", { x: "9", y: String(16 + 15 * index) }, group);
     return group;
   }
 
