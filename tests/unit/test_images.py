@@ -65,6 +65,13 @@ def test_a_lock_holds_what_the_project_asks_for(image: str) -> None:
         assert one.specifier.contains(versions[canonicalize_name(one.name)]), f"{one}: `make locks`"
 
 
+def test_onnx_runtime_finds_cuda_in_its_image() -> None:
+    """Its package names these as extras of its own, and falls back to the processor without them."""
+    assert {"nvidia-cublas", "nvidia-cuda-runtime", "nvidia-cudnn-cu13", "nvidia-cufft"} <= locked(
+        "classifier-gpu"
+    ).keys()
+
+
 @pytest.mark.parametrize("lock", ["build", *EXTRAS])
 def test_nothing_is_installed_whose_bytes_are_not_known(lock: str) -> None:
     text = (DOCKER / "locks" / f"{lock}.txt").read_text().replace("\\\n", " ")
