@@ -1,4 +1,4 @@
-# The classifier on a GPU, by ONNX Runtime with CUDA and TensorRT; tried on no hardware.
+# The classifier on a GPU, by ONNX Runtime with CUDA, and TensorRT where the base has it; tried on no hardware.
 # docker build --file deploy/docker/classifier-gpu.Dockerfile --tag canicor-classifier-gpu .
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
