@@ -43,7 +43,7 @@ def int8(model: bytes, images: NDArray[np.uint8]) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
-        # Symbolic shapes are for transformers, and not to be had of a graph that turns its input over.
+        # Symbolic shapes are for transformers, and not to be had of what is served: there this step stops.
         graph = onnx.load_from_string(model)
         quantization.quant_pre_process(graph, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
