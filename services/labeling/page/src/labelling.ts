@@ -45,10 +45,7 @@ export class Labelling implements Work {
 
   /** Delivers what an earlier visit left, then begins; in one tab at a time, for two would have the same images. */
   static async begin(token: string, project: Project, bands: Bands): Promise<void> {
-    if (!(await isAlone())) {
-      elsewhere();
-      return;
-    }
+    await alone();
     deleteOldDrafts();
     const outbox = await Outbox.open(
       (left, reached) => {
@@ -187,22 +184,25 @@ export class Labelling implements Work {
   }
 }
 
-/** Whether no other tab of this browser labels; then none will until this one is closed. */
-function isAlone(): Promise<boolean> {
+/** Waits until no other tab of this browser labels; then none will until this one is closed. */
+async function alone(): Promise<void> {
   // Without TLS a page that comes from another machine has no locks.
-  if (!navigator.locks) return Promise.resolve(true);
+  if (!navigator.locks) return;
+  if (await isGiven({ ifAvailable: true })) return;
+  view("desk");
+  the("#empty").textContent = "You are labelling in another tab: go on there, or close it to go on here.";
+  the("#empty").hidden = false;
+  await isGiven({});
+}
+
+/** Whether the labellers' lock was given; it is kept until this tab is closed. */
+function isGiven(options: LockOptions): Promise<boolean> {
   return new Promise((resolve) => {
-    navigator.locks.request("canicor-labelling", { ifAvailable: true }, (lock) => {
+    navigator.locks.request("canicor-labelling", options, (lock) => {
       resolve(lock !== null);
       return lock && new Promise(() => {});
     });
   });
-}
-
-function elsewhere(): void {
-  view("desk");
-  the("#empty").textContent = "You are labelling in another tab: go on there, or close it and reload this one.";
-  the("#empty").hidden = false;
 }
 
 /** Returns the point that lies farthest from where a model has it, where that is far. */
