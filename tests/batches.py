@@ -32,7 +32,8 @@ def created(stub, request: pb.CreateBatchRequest) -> pb.Batch:
 
 def watched(stub, batch: pb.Batch) -> Iterator[pb.Batch]:
     with translated():
-        for answer in stub.WatchBatch(pb.WatchBatchRequest(batch_id=batch.id), timeout=SECONDS):
+        request = pb.WatchBatchRequest(batch_id=batch.id)
+        for answer in stub.WatchBatch(request, timeout=SECONDS, wait_for_ready=True):
             yield answer.batch
 
 

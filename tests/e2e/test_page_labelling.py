@@ -181,7 +181,7 @@ def test_an_answer_that_is_lost_on_its_way_makes_no_second_label(clinic: Clinic,
     expect(anna.page.locator("#problems")).to_be_empty()
 
 
-def test_a_second_tab_leaves_the_images_to_the_first_until_that_is_closed(clinic: Clinic, visit: BrowserContext) -> None:
+def test_a_second_tab_waits_until_the_first_is_closed(clinic: Clinic, visit: BrowserContext) -> None:
     hand_in(clinic, 2)
     first = Labeller.sits_down(visit, clinic.server)
     first.waits_for("Place A")

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from urllib.request import urlopen
 
 import numpy as np
+import pytest
 
-from canicor.client import translated
-from canicor.errors import (
-    AlreadyExists,
-    ResourceExhausted,
-)
+from canicor.client import channel, translated
+from canicor.errors import AlreadyExists, ResourceExhausted, Unavailable
 from canicor.generator.v1 import generator_pb2 as pb
 from canicor.generator.v1.generator_pb2_grpc import GeneratorServiceStub
 from canicor.measurement.v1.measurement_pb2 import HEART_SIZE_LARGE, HEART_SIZE_SMALL, VhsRange
@@ -32,6 +31,7 @@ from tests.batches import (
     watched,
     watched_to_the_end,
 )
+from tests.relays import relay
 
 
 def test_a_batch_is_made_as_it_was_asked_for(stub):
@@ -134,6 +134,25 @@ def test_two_watch_a_batch_and_both_see_it_grow_to_its_end(stub):
         assert len(states) > 2
         assert (states[-1].state, counts[-1]) == (pb.BATCH_STATE_SUCCEEDED, 40)
         assert any(state.HasField("remaining") and state.images_per_second > 0 for state in states)
+
+
+def test_one_whose_connection_drops_watches_on_and_nothing_is_made_twice(generator, stub):
+    batch = created(stub, batch_request(40))
+    with relay(generator.address) as network, channel(network.address, generator.client_settings()) as far:
+        far_stub = GeneratorServiceStub(far)
+        watching = watched(far_stub, batch)
+        counts = [next(watching).completed_count]
+        network.drop()
+        with pytest.raises(Unavailable):
+            counts += [state.completed_count for state in watching]
+        while counts[-1] < 40:
+            # gRPC may still take the dropped connection for a good one.
+            with suppress(Unavailable):
+                for state in watched(far_stub, batch):
+                    counts.append(state.completed_count)
+    assert counts == sorted(counts)
+    with urlopen(f"http://{generator.metrics_address}/metrics") as page:
+        assert 'canicor_generator_images_total{backend="phantom"} 40.0' in page.read().decode()
 
 
 def test_a_client_may_have_only_so_many_images_outstanding(serve, tmp_path):
