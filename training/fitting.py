@@ -120,9 +120,10 @@ class Recipe:
                     0.5 + 0.5 * math.cos(math.pi * max(step - warm_up, 0) / max(total - warm_up, 1)),
                 ),
             )
-        return OneCycleLR(
-            optimizer, self.learning_rate, epochs=self.epochs, steps_per_epoch=steps, pct_start=_RISE
-        )
+        total = self.epochs * steps
+        # PyTorch divides by nothing where the rise is one step.
+        rise = _RISE if _RISE * total != 1 else 2 / total
+        return OneCycleLR(optimizer, self.learning_rate, total_steps=total, pct_start=rise)
 
     def averaged(self, network: nn.Module) -> AveragedModel | None:
         """Returns the moving average of weights and buffers, where there is to be one."""

@@ -48,6 +48,13 @@ def test_the_cosine_rises_for_a_twentieth_and_ends_at_nothing() -> None:
     assert seen[-1] < 0.001
 
 
+@pytest.mark.parametrize("steps", range(2, 12))
+def test_one_cycle_rises_and_falls_however_few_its_steps(steps: int) -> None:
+    seen = rates(Recipe(epochs=1, learning_rate=1.0), steps, [])
+    assert max(seen) <= 1.0
+    assert 0 <= seen[-1] < 0.001
+
+
 def test_the_plateau_is_the_notebooks() -> None:
     # It falls by 1e-4 at most after the third: five epochs are borne, the sixth is not.
     losses = [1.0, 0.9, 0.8, *[0.79995] * 9]
