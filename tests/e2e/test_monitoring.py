@@ -131,9 +131,10 @@ def test_a_server_that_is_killed_is_noticed(watched: tuple[Prometheus, dict[str,
     prometheus, servers = watched
     with Classifier(servers["classifier"].client_settings()) as classifier:
         classifier.classify(picture)
+    # On a busy machine a page of metrics may be late once, or the request slow: an alert is pending for a while.
+    prometheus.waits_for(lambda: prometheus.states()["CanicorDown"] == "inactive")
     prometheus.waits_for(lambda: "unknown" not in prometheus.states().values())
-    states = prometheus.states()
-    assert {states[alert["alert"]] for alert in ALERTS} == {"inactive"}, "all is well, and no alert says otherwise"
+    assert "firing" not in prometheus.states().values(), "all is well, and no alert says otherwise"
     servers["labeling"].kill()
     prometheus.waits_for(lambda: prometheus.states()["CanicorDown"] == "pending")
 
