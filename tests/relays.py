@@ -57,7 +57,9 @@ def relay(server: str) -> Iterator[Relay]:
         stands = Relay(listener, server)
         taking = Thread(target=stands.accept)
         taking.start()
-        yield stands
-        listener.shutdown(socket.SHUT_RDWR)
-        stands.drop()
-        taking.join()
+        try:
+            yield stands
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            stands.drop()
+            taking.join()

@@ -32,6 +32,9 @@ PANELS = [
     for target in panel["targets"]
 ]
 
+OF_THE_MACHINE = {"CanicorDiskFull", "CanicorDiskFilling", "CanicorSlowFast", "CanicorSlowTrickle"}
+"""Those that say the truth where the tests' own machine has a full disk, or is slow."""
+
 needs_prometheus = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="There is no Prometheus: `apt-get install prometheus` brings one."
 )
@@ -131,10 +134,12 @@ def test_a_server_that_is_killed_is_noticed(watched: tuple[Prometheus, dict[str,
     prometheus, servers = watched
     with Classifier(servers["classifier"].client_settings()) as classifier:
         classifier.classify(picture)
-    # On a busy machine a page of metrics may be late once, or the request slow: an alert is pending for a while.
-    prometheus.waits_for(lambda: prometheus.states()["CanicorDown"] == "inactive")
     prometheus.waits_for(lambda: "unknown" not in prometheus.states().values())
-    assert "firing" not in prometheus.states().values(), "all is well, and no alert says otherwise"
+    # On a busy machine a page of metrics may be late once.
+    prometheus.waits_for(lambda: prometheus.states()["CanicorDown"] == "inactive")
+    states = prometheus.states()
+    raised = {alert["alert"] for alert in ALERTS if states[alert["alert"]] != "inactive"}
+    assert raised <= OF_THE_MACHINE, "all is well, and no alert says otherwise"
     servers["labeling"].kill()
     prometheus.waits_for(lambda: prometheus.states()["CanicorDown"] == "pending")
 
