@@ -64,6 +64,8 @@ def _own_engine() -> Iterator[docker.DockerClient]:
         process.terminate()
         reader.join()
         process.communicate()
+        # The engine leaves its network's name space mounted.
+        subprocess.run(["umount", f"{folder}/run/netns/default"], stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
