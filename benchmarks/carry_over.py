@@ -124,7 +124,7 @@ def found_by(networks: list["KeyPointNetwork"], prepared: Prepared) -> KeyPoints
 
     image = torch.from_numpy(np.array(prepared.pixels)[None])
     with torch.inference_mode():
-        points = torch.stack([network(image)[0][0] for network in networks]).mean(0)
+        points = torch.stack([network(image).key_points[0] for network in networks]).mean(0)
     return KeyPoints.from_array(prepared.placement.to_radiograph(points.numpy()))
 
 

@@ -41,7 +41,7 @@ class Strength:
     contrast: float = 0.25
     brightness: float = 25.0
     noise: float = 8.0
-    blur: float = 1.2
+    blur: float = 1.6
     painted_over: float = 0.3
 
     def times(self, factor: float) -> "Strength":
@@ -60,7 +60,7 @@ class Strength:
         )
 
 
-_BLUR_REACH = 3
+_BLUR_REACH = 4
 _FILL_DEVIATION, _FILL_REACH = 2.0, 6
 
 # How far, in vertebrae, a line lies aside of the two axes and of the ruler: standard deviations. The last lies
@@ -73,8 +73,12 @@ _LINE_RADII = (1.5, 3.5)
 _MIDDLE = torch.tensor([[0.25, 0.25], [0.75, 0.75], [0.25, 0.75], [0.75, 0.25], [0.25, 0.25], [0.75, 0.75]])
 
 
-class _Chance:
-    """Draws for each image from a generator of its own."""
+class Chance:
+    """Draws for each image from a generator of its own.
+
+    Args:
+        seeds: int64 [N], of the generators.
+    """
 
     def __init__(self, seeds: Tensor) -> None:
         self._generators = [Generator().manual_seed(seed) for seed in seeds.tolist()]
@@ -105,13 +109,13 @@ def augment(images: Tensor, points: Tensor, strength: Strength, seeds: Tensor) -
         float32 [N, height, width] from 0 to 255, and points [N, 6, 2]. Points that were inside stay inside; where
         they are unknown, the middle of the image does.
     """
-    chance = _Chance(seeds)
+    chance = Chance(seeds)
     moved, moved_points = _move(images.float(), points, strength, chance)
     moved = _paint_over(moved, moved_points, strength, chance)
     return _expose(_blur(moved, strength, chance), strength, chance), moved_points
 
 
-def _paint_over(images: Tensor, points: Tensor, strength: Strength, chance: _Chance) -> Tensor:
+def _paint_over(images: Tensor, points: Tensor, strength: Strength, chance: Chance) -> Tensor:
     """Fills three bands near the axes and the ruler from what surrounds them."""
     chosen = chance.evenly() < strength.painted_over
     # Drawn for every image, so that no other one decides what it draws next.
@@ -149,7 +153,7 @@ def _distance_to(first: Tensor, last: Tensor, height: int, width: int) -> Tensor
     return torch.hypot(x - share * along_x, y - share * along_y)
 
 
-def _move(images: Tensor, points: Tensor, strength: Strength, chance: _Chance) -> tuple[Tensor, Tensor]:
+def _move(images: Tensor, points: Tensor, strength: Strength, chance: Chance) -> tuple[Tensor, Tensor]:
     count, height, width = images.shape
     size = torch.tensor([width, height], dtype=torch.float32)
     centre = (size - 1) / 2
@@ -179,7 +183,7 @@ def _move(images: Tensor, points: Tensor, strength: Strength, chance: _Chance) -
     return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(1), moved
 
 
-def _blur(images: Tensor, strength: Strength, chance: _Chance) -> Tensor:
+def _blur(images: Tensor, strength: Strength, chance: Chance) -> Tensor:
     deviation = (strength.blur * chance.evenly(1)).clamp(min=1e-3)
     return _convolve(images, _gaussian(deviation, _BLUR_REACH))
 
@@ -199,7 +203,7 @@ def _convolve(images: Tensor, kernel: Tensor) -> Tensor:
     return F.conv2d(smooth, rows.transpose(2, 3), padding=(reach, 0), groups=count).squeeze(0)
 
 
-def _expose(images: Tensor, strength: Strength, chance: _Chance) -> Tensor:
+def _expose(images: Tensor, strength: Strength, chance: Chance) -> Tensor:
     shape = (len(images), 1, 1)
     gamma = torch.exp(chance.either_way(math.log(strength.gamma))).view(shape)
     gain = 1 + chance.either_way(strength.contrast).view(shape)

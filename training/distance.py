@@ -5,6 +5,7 @@ Samples* (NeurIPS 2018), with one Gaussian for all classes, since a heart's size
 features are the means of the maps of all stages: the coarsest alone let some upside-down thoraxes pass.
 """
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -45,7 +46,7 @@ class FeatureDistance(nn.Module):
         return features.square().sum(-1).sqrt(), features
 
     @classmethod
-    def fit(cls, encoder: nn.Module, images: Images, strength: Strength, seed: int) -> Self:
+    def fit(cls, maps_of: Callable[[Tensor], list[Tensor]], images: Images, strength: Strength, seed: int) -> Self:
         """Fits mean and covariance on training images, each as it is and once augmented.
 
         Without the augmented ones, seven in ten harmlessly turned or darker thoraxes lay beyond the limit, though
@@ -53,7 +54,7 @@ class FeatureDistance(nn.Module):
         that few images, or a channel that is always 0, do not make a distance explode.
 
         Args:
-            encoder: Gives the maps; in inference mode.
+            maps_of: The encoder, in inference mode.
             images: That it was trained on.
             strength: Of the augmentation that it was trained with.
             seed: Of that augmentation.
@@ -65,7 +66,7 @@ class FeatureDistance(nn.Module):
                 pixels, points = (torch.from_numpy(one)[batch] for one in (images.pixels, images.points))
                 seeds = torch.randint(2**62, (len(batch),), generator=generator)
                 changed, _ = augment(pixels, points, strength, seeds)
-                parts += [_pooled(encoder(pixels)), _pooled(encoder(changed))]
+                parts += [_pooled(maps_of(pixels)), _pooled(maps_of(changed))]
         # Its own inverse takes minutes where features are thousands.
         fitted = LedoitWolf(store_precision=False).fit(torch.cat(parts).double().numpy())
         lower = np.linalg.cholesky(fitted.covariance_)

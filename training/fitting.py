@@ -16,16 +16,29 @@ from torch.optim.swa_utils import AveragedModel
 
 from canicor.errors import FailedPrecondition
 from canicor.vhs import VERTEBRAE_SPANNED
-from training.augmentation import Strength, augment
+from training.augmentation import Chance, Strength, augment
 from training.checkpoint import Checkpoint, State
 from training.dataset import Images
-from training.network import KeyPointNetwork, along_spine, decode, targets
+from training.network import (
+    HEART_POINTS,
+    KeyPointNetwork,
+    Reading,
+    along_spine,
+    decode,
+    half_detail,
+    in_half_detail,
+    targets,
+)
+from training.patches import SPINE, Patches
 from training.processes import Precision, accelerator, agree, reproducible, share
 from training.rand_augment import rand_augment
 
 Network = TypeVar("Network", bound=nn.Module)
-Loss = Callable[[Network, Tensor, Tensor, Tensor], Tensor]
-"""Network, images float32 [N, height, width], points [N, 6, 2] and classes [N] -> one number."""
+Loss = Callable[[Network, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Network, images float32 [N, height, width], points [N, 6, 2], classes [N], seeds [N] -> one number.
+
+By the seeds, which stay on the CPU, it draws what it draws for each image.
+"""
 
 # Of the coordinates' and the lengths' terms beside the heat maps': set by hand so that each ends at some tenths.
 _POINTS_WEIGHT = 0.1
@@ -197,7 +210,8 @@ def fit(
             seeds = torch.randint(2**62, (len(batch),), generator=generator)
             part, own_seeds = share(batch, ours), share(seeds, ours)
             changed, moved = recipe.changed(pixels[part], points[part], own_seeds)
-            loss = objective(*(one.to(ours.device) for one in (changed, moved, classes[part])))
+            # Other seeds than the augmentation's: what the loss draws would follow from what that drew.
+            loss = objective(*(one.to(ours.device) for one in (changed, moved, classes[part])), own_seeds + 1)
             stepper.zero_grad()
             ours.backward(loss)
             ours.clip_grad_norm_(learning, 5.0)
@@ -227,35 +241,52 @@ class _Objective(nn.Module):
         self.network = network
         self.loss_of = loss_of
 
-    def forward(self, images: Tensor, points: Tensor, classes: Tensor) -> Tensor:
-        return self.loss_of(self.network, images, points, classes)
+    def forward(self, images: Tensor, points: Tensor, classes: Tensor, seeds: Tensor) -> Tensor:
+        return self.loss_of(self.network, images, points, classes, seeds)
 
 
-def key_point_loss(network: KeyPointNetwork, images: Tensor, points: Tensor, _classes: Tensor) -> Tensor:
+def key_point_loss(
+    network: KeyPointNetwork, images: Tensor, points: Tensor, _classes: Tensor, seeds: Tensor
+) -> Tensor:
+    """Of the first look and of both closer ones, on patches that the true E and F lay out, somewhat askew."""
+    patches = Patches.about(points[:, HEART_POINTS:]).askew(Chance(seeds))
+    cut, inside = patches.cut(images), patches.to_patches(points)
+    return (
+        _spine_loss(network.first(half_detail(images)), in_half_detail(points))
+        + _points_loss(network.heart(cut), inside[:, :HEART_POINTS])
+        + _spine_loss(network.spine(cut[:, :SPINE]), inside[:, HEART_POINTS:])
+    )
+
+
+def _points_loss(logits: Tensor, points: Tensor) -> Tensor:
     """Heat maps against their targets, points against points, and the lengths that make VHS against theirs.
 
-    The ruler's is asked for twice: between E and F as found, and from each cell along the spine, where the
-    negative logarithm of a Laplace distribution lets the network say how sure it is there.
+    A length is measured along the true line, so that a line found the wrong way round is as wrong as it is long:
+    by its own length it would be right, and the way back would be barred.
     """
-    # Coordinates take more than 16 bits.
-    logits, length, spread = (one.float() for one in network.read(network.encoder(images)))
     wanted = targets(points, *logits.shape[-2:])
     heat = -(wanted * logits.flatten(-2).log_softmax(-1).reshape(logits.shape)).sum((-1, -2)).mean()
-    found, lengths = decode(logits), _log_lengths(points)
+    found = decode(logits)
+    line, found_line = (one[:, 1::2] - one[:, 0::2] for one in (points, found))
+    length = (found_line * line).sum(-1) / line.square().sum(-1).clamp(min=1.0)
     distance = F.smooth_l1_loss(found, points)
-    between = F.l1_loss(_log_lengths(found), lengths)
-    vertebra = lengths[:, 2, None, None] - math.log(VERTEBRAE_SPANNED)
-    spine = along_spine(points, *length.shape[-2:], reach=2.0)
-    ruler = (((length - vertebra).abs() * torch.exp(-spread) + spread) * spine).sum() / spine.sum()
-    return heat + _POINTS_WEIGHT * distance + _VHS_WEIGHT * between + ruler
+    return heat + _POINTS_WEIGHT * distance + _VHS_WEIGHT * F.l1_loss(length, torch.ones_like(length))
 
 
-def class_loss(network: nn.Module, images: Tensor, _points: Tensor, classes: Tensor) -> Tensor:
+def _spine_loss(reading: Reading, points: Tensor) -> Tensor:
+    """As `_points_loss`, and the ruler from each cell along the spine.
+
+    There the negative logarithm of a Laplace distribution lets the network say how sure it is.
+    """
+    logits, length, spread = reading
+    ends = points[:, -2:]
+    vertebra = (ends[:, 1] - ends[:, 0]).norm(dim=-1).clamp(min=1.0) / VERTEBRAE_SPANNED
+    seen = along_spine(ends, *length.shape[-2:], reach=2.0)
+    off = (length - vertebra.log()[:, None, None]).abs() * torch.exp(-spread) + spread
+    ruler: Tensor = (off * seen).sum() / seen.sum().clamp(min=1.0)
+    return _points_loss(logits, points) + ruler
+
+
+def class_loss(network: nn.Module, images: Tensor, _points: Tensor, classes: Tensor, _seeds: Tensor) -> Tensor:
     """Cross-entropy with a little label smoothing: a label near a threshold is a matter of the reader."""
     return F.cross_entropy(network(images).float(), classes, label_smoothing=0.05)
-
-
-def _log_lengths(points: Tensor) -> Tensor:
-    """Returns the logarithms [N, 3] of the long axis, the short axis and the ruler of points [N, 6, 2]."""
-    lines = points[:, 1::2] - points[:, 0::2]
-    return 0.5 * torch.log(lines.square().sum(-1) + 1.0)

@@ -1,9 +1,10 @@
-"""The networks: one convolutional encoder, and on it heads for key points and the ruler, or for three classes.
+"""The networks: a convolutional encoder, and on it looks at key points and the ruler, or a head for three classes.
 
 All take uint8 or float [N, height, width] grey images from 0 to 255 and hold their normalisation, so that training
 and serving cannot drift apart. Sides are multiples of `STRIDE`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from canicor.vhs import HEART_SIZES, KEY_POINT_NAMES, VERTEBRAE_SPANNED
+from training.patches import SPINE, VERTEBRA, Patches
 
 STRIDE = 32
 """Input pixels per cell of the encoder's coarsest map."""
@@ -22,14 +24,20 @@ HEAT_MAP_STRIDE = 4
 HEAT_MAP_SIGMA = 1.0
 """Standard deviation of a key point's target, in cells."""
 
+HEART_POINTS = 4
+"""A, B, C and D, which come first; E and F are the spine's."""
+
 _WIDTHS = (16, 24, 48, 96, 128)
 _DECODER_WIDTH = 48
 
-# Vertebrae are some 12 pixels long at the sizes in use; a network starts there.
-_USUAL_LOG_LENGTH, _LOG_LENGTH_DEVIATION = 2.4, 0.3
+# Of a look's logarithm of a vertebra's length, before it has learnt: its deviation from the usual one.
+_LOG_LENGTH_DEVIATION = 0.3
 _LOG_SPREADS = (-5.0, 2.0)
 # In vertebrae from the line through E and F: as far as spinous processes reach, and the heads of the ribs.
 _DORSAL, _VENTRAL = 2.0, 0.6
+
+# Degrees by which a patch is turned; the mean of all is the answer.
+_TURNS = (-5.0, 0.0, 5.0)
 
 # Mean and standard deviation of a chest radiograph's grey values: near enough, batch normalisation does the rest.
 _GREY_MEAN, _GREY_DEVIATION = 110.0, 64.0
@@ -54,12 +62,46 @@ class Encoder(nn.Module):
         return maps[1:]
 
 
+class Look(nn.Module):
+    """Heat maps of some points.
+
+    Args:
+        points: Their number.
+        encoder: Takes [N, height, width] and returns maps [N, width, rows, columns], of which the last four are at
+            1/4 to 1/`STRIDE` of the input; the project's own where None.
+        widths: Of those four, finest first.
+    """
+
+    def __init__(self, points: int, encoder: nn.Module | None = None, widths: Sequence[int] = _WIDTHS[1:]) -> None:
+        super().__init__()
+        self.encoder = encoder or Encoder()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in widths)
+        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in widths[1:])
+        self.head = nn.Conv2d(_DECODER_WIDTH, points, 1)
+
+    def mark(self, maps: list[Tensor]) -> Tensor:
+        """Takes the encoder's maps and returns the logits of the heat maps [N, points, rows, columns]."""
+        sides = [lateral(one) for lateral, one in zip(self.laterals, maps[-len(self.laterals) :], strict=True)]
+        decoded = sides.pop()
+        for smooth in self.smoothing:
+            finer = sides.pop()
+            decoded = smooth(F.interpolate(decoded, size=finer.shape[-2:]) + finer)
+        # In half precision, logits would place points no finer than half a pixel.
+        logits: Tensor = self.head(decoded).float()
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Takes [N, height, width] and returns logits as `mark`."""
+        return self.mark(self.encoder(images))
+
+
 class Reading(NamedTuple):
-    """What `KeyPointNetwork` reads from an image, on a grid of one cell per `HEAT_MAP_STRIDE` input pixels.
+    """What a `SpineLook` reads, on a grid of one cell per `HEAT_MAP_STRIDE` pixels of its input.
 
     Attributes:
-        logits: Heat maps [N, 6, rows, columns], each a probability over its cells once softmax is taken.
-        length: Natural logarithm of a vertebra's length in input pixels [N, rows, columns], seen from each cell.
+        logits: Heat maps [N, points, rows, columns], each a probability over its cells once softmax is taken; the
+            last two are of E and F.
+        length: Natural logarithm of a vertebra's length in pixels [N, rows, columns], seen from each cell.
         spread: Natural logarithm of how far that logarithm is off, as a Laplace distribution's scale, likewise.
     """
 
@@ -68,66 +110,128 @@ class Reading(NamedTuple):
     spread: Tensor
 
     def key_points(self) -> Tensor:
-        """Returns [N, 6, 2] (x, y) in input pixels.
+        """Returns [N, points, 2] (x, y) in pixels.
 
-        A point is its map's mean position; E and F are then moved apart or together along their line until they
-        stand as many vertebrae apart as the ruler spans. Where they lie follows from what surrounds them, and
-        which vertebra is the fourth is often a guess; how long a vertebra is can be seen on each.
+        A point is its map's mean position; E and F are then moved along their line, half way to where they stand
+        as many vertebrae apart as the ruler spans. Where they lie follows from what surrounds them, and which
+        vertebra is the fourth is often a guess; how long a vertebra is can be seen on each.
         """
         points = decode(self.logits)
-        start, end = points[:, 4], points[:, 5]
+        start, end = points[:, -2], points[:, -1]
         middle, half = 0.5 * (start + end), 0.5 * (end - start)
-        weight = torch.exp(-2.0 * self.spread) * along_spine(points, *self.length.shape[-2:], reach=1.0)
+        seen = along_spine(points[:, -2:], *self.length.shape[-2:], reach=1.0)
+        weight = torch.exp(-2.0 * self.spread) * seen
         length = torch.exp((weight * self.length).sum((-1, -2)) / weight.sum((-1, -2)).clamp(min=1e-12))
-        half = half * (0.5 * VERTEBRAE_SPANNED * length / half.norm(dim=-1).clamp(min=1e-6)).unsqueeze(-1)
-        return torch.cat((points[:, :4], torch.stack((middle - half, middle + half), dim=1)), dim=1)
+        ruler = 0.5 * VERTEBRAE_SPANNED * length / half.norm(dim=-1).clamp(min=1e-6)
+        half = half * (0.5 * (1.0 + ruler)).unsqueeze(-1)
+        return torch.cat((points[:, :-2], torch.stack((middle - half, middle + half), dim=1)), dim=1)
 
 
-class KeyPointNetwork(nn.Module):
-    """Six heat maps, and the length of a vertebra read where vertebrae are.
+class SpineLook(Look):
+    """Heat maps of points of which the last two are E and F, and the length of a vertebra where vertebrae are.
 
-    The length comes from the finest two maps alone, which in the project's own encoder see some five vertebrae at
-    a time: so it is measured on vertebrae, processes and ribs, and not inferred from the size of the chest.
+    The length comes from the finest two maps alone, which see some five vertebrae at a time: so it is measured on
+    vertebrae, processes and ribs, and not inferred from the size of the chest.
 
     Args:
-        encoder: Takes [N, height, width] and returns maps [N, width, rows, columns], of which the last four are at
-            1/4 to 1/`STRIDE` of the input; the project's own where None.
-        widths: Of those four, finest first.
+        points: Their number.
+        vertebra: Its usual length in pixels.
     """
 
-    def __init__(self, encoder: nn.Module | None = None, widths: Sequence[int] = _WIDTHS[1:]) -> None:
-        super().__init__()
-        self.encoder = encoder or Encoder()
-        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in widths)
-        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in widths[1:])
-        self.head = nn.Conv2d(_DECODER_WIDTH, len(KEY_POINT_NAMES), 1)
-        self.length_laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in widths[:2])
+    def __init__(self, points: int, vertebra: float) -> None:
+        super().__init__(points)
+        self.usual = math.log(vertebra)
+        self.length_laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:3])
         self.length_head = nn.Sequential(
             _convolution(_DECODER_WIDTH, _DECODER_WIDTH), nn.Conv2d(_DECODER_WIDTH, 2, 1)
         )
 
     def read(self, maps: list[Tensor]) -> Reading:
         """Takes the encoder's maps."""
-        four = maps[-len(self.laterals) :]
-        sides = [lateral(one) for lateral, one in zip(self.laterals, four, strict=True)]
-        decoded = sides.pop()
-        for smooth in self.smoothing:
-            decoded = smooth(F.interpolate(decoded, scale_factor=2.0) + sides.pop())
-        fine, coarse = (lateral(one) for lateral, one in zip(self.length_laterals, four[:2], strict=True))
-        # In half precision, logits would place points no finer than half a pixel.
-        length, spread = self.length_head(fine + F.interpolate(coarse, scale_factor=2.0)).float().unbind(1)
-        length = _USUAL_LOG_LENGTH + _LOG_LENGTH_DEVIATION * length
-        return Reading(self.head(decoded).float(), length, spread.clamp(*_LOG_SPREADS))
+        fine, coarse = (lateral(one) for lateral, one in zip(self.length_laterals, maps[1:3], strict=True))
+        fine = fine + F.interpolate(coarse, size=fine.shape[-2:])
+        length, spread = self.length_head(fine).float().unbind(1)
+        return Reading(self.mark(maps), self.usual + _LOG_LENGTH_DEVIATION * length, spread.clamp(*_LOG_SPREADS))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes [N, height, width].
+    def forward(self, images: Tensor) -> Reading:  # type: ignore[override]  # more than a look's
+        """Takes [N, height, width]."""
+        return self.read(self.encoder(images))
 
-        Returns:
-            key_points [N, 6, 2] (x, y) in input pixels, centres at integers; and peaks [N, 6] from 0 to 1, the
-            highest cell of each map over that of a target centred on its cell.
-        """
-        reading = self.read(self.encoder(images))
-        return reading.key_points(), heat_maps(reading.logits).amax((-1, -2))
+
+class Sight(NamedTuple):
+    """What a `KeyPointNetwork` sees of images.
+
+    Attributes:
+        key_points: [N, 6, 2] (x, y) in input pixels, centres at integers.
+        heat: Heat maps [N, 6, rows, columns], one cell per `HEAT_MAP_STRIDE` input pixels, from 0 to 1: as
+            `heat_maps`, but 0 outside the patch.
+        maps: The first look's encoder's.
+    """
+
+    key_points: Tensor
+    heat: Tensor
+    maps: list[Tensor]
+
+
+class KeyPointNetwork(nn.Module):
+    """Three looks: one at the whole radiograph, at half of its detail, and by its E and F two closer ones.
+
+    On a patch along the spine, where all dogs are of one size, one finds the heart and the other, at the upper
+    rows alone, E and F. Each has a network of its own: one that does both gets better at the heart by getting
+    worse at the spine. The patch is looked at as it lies and turned a little either way; the mean is the answer.
+
+    Args:
+        heart: Finds A, B, C and D on patches; the project's own where None.
+    """
+
+    def __init__(self, heart: Look | None = None) -> None:
+        super().__init__()
+        self.first = SpineLook(len(KEY_POINT_NAMES), VERTEBRA / 2)
+        self.heart = heart or Look(HEART_POINTS)
+        self.spine = SpineLook(len(KEY_POINT_NAMES) - HEART_POINTS, VERTEBRA)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Takes [N, height, width] and returns the maps of the first look's encoder."""
+        maps: list[Tensor] = self.first.encoder(half_detail(images))
+        return maps
+
+    def forward(self, images: Tensor) -> Sight:
+        """Takes [N, height, width]."""
+        maps = self.maps(images)
+        first = _in_whole_pixels(self.first.read(maps).key_points())
+        laid = Patches.about(first[:, HEART_POINTS:])
+        turned = [laid.turned(degrees) for degrees in _TURNS]
+        patches = Patches(*(torch.cat(parts) for parts in zip(*turned, strict=True)))
+        cut = patches.cut(images.float().repeat(len(_TURNS), 1, 1))
+        heart, spine = self.heart(cut), self.spine(cut[:, :SPINE])
+        points = patches.to_images(torch.cat((decode(heart), spine.key_points()), dim=1))
+        rows, columns = (side // HEAT_MAP_STRIDE for side in images.shape[-2:])
+        heat = torch.cat(
+            [
+                patches.laid_back(heat_maps(logits), rows, columns, HEAT_MAP_STRIDE)
+                for logits in (heart, spine.logits)
+            ],
+            dim=1,
+        )
+        return Sight(_mean_of_turns(points), _mean_of_turns(heat), maps)
+
+
+def half_detail(images: Tensor) -> Tensor:
+    """Returns images [N, height, width] with each four pixels as one."""
+    return F.avg_pool2d(images.float().unsqueeze(1), 2).squeeze(1)
+
+
+def in_half_detail(points: Tensor) -> Tensor:
+    """Returns points in the pixels of `half_detail`."""
+    return 0.5 * (points + 0.5) - 0.5
+
+
+def _in_whole_pixels(points: Tensor) -> Tensor:
+    return 2.0 * (points + 0.5) - 0.5
+
+
+def _mean_of_turns(outputs: Tensor) -> Tensor:
+    return outputs.reshape(len(_TURNS), -1, *outputs.shape[1:]).mean(0)
 
 
 class ClassNetwork(nn.Module):
@@ -184,11 +288,11 @@ def decode(logits: Tensor) -> Tensor:
     return torch.stack((x, y), dim=-1)
 
 
-def along_spine(points: Tensor, rows: int, columns: int, *, reach: float) -> Tensor:
-    """Marks the cells from which vertebrae are seen: 1 there, else 0.
+def along_spine(ends: Tensor, rows: int, columns: int, *, reach: float) -> Tensor:
+    """Marks the cells from which vertebrae are seen: 1 there, else 0. Dorsal is the image's upper side.
 
     Args:
-        points: [N, 6, 2] in input pixels.
+        ends: E and F [N, 2, 2] in input pixels.
         rows: Of cells.
         columns: Of cells.
         reach: How far beyond E and F, in vertebrae.
@@ -196,17 +300,14 @@ def along_spine(points: Tensor, rows: int, columns: int, *, reach: float) -> Ten
     Returns:
         [N, rows, columns].
     """
-    start, line = points[:, 4, :, None, None], (points[:, 5] - points[:, 4])[..., None, None]
+    start, line = ends[:, 0, :, None, None], (ends[:, 1] - ends[:, 0])[..., None, None]
     square = line.square().sum(1).clamp(min=1e-6) / VERTEBRAE_SPANNED
     x, y = (
-        _centres(columns, points)[None, None, :] - start[:, 0],
-        _centres(rows, points)[None, :, None] - start[:, 1],
+        _centres(columns, ends)[None, None, :] - start[:, 0],
+        _centres(rows, ends)[None, :, None] - start[:, 1],
     )
     caudal, ventral = (x * line[:, 0] + y * line[:, 1]) / square, (y * line[:, 0] - x * line[:, 1]) / square
-    # The dorsal side lies across the line from A: a dog that faces right is told from one that faces left.
-    across = points[:, 0] - points[:, 4]
-    side = torch.sign(across[:, 1, None, None] * line[:, 0] - across[:, 0, None, None] * line[:, 1])
-    ventral = ventral * side
+    ventral = ventral * torch.sign(line[:, 0])
     inside = (caudal > -reach) & (caudal < VERTEBRAE_SPANNED + reach) & (ventral > -_DORSAL) & (ventral < _VENTRAL)
     return inside.float()
 

@@ -251,7 +251,7 @@ def _impostors(plan: Plan, progress: Progress) -> Impostors:
 
 def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Progress) -> Candidate:
     dataset, plan = material.dataset, material.plan
-    distance = FeatureDistance.fit(network.encoder, dataset.train, plan.recipe.strength, plan.seed)
+    distance = FeatureDistance.fit(network.maps, dataset.train, plan.recipe.strength, plan.seed)
     served = ServedKeyPoints(network, distance).eval()
     points, peaks, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     vhs = dataset.validation.vhs_of(points)

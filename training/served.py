@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from canicor.bundle import DISTANCE, FEATURES, HEAT_MAP, OUTPUTS, ModelKind
 from training.distance import FeatureDistance
-from training.network import ClassNetwork, KeyPointNetwork, heat_maps
+from training.network import ClassNetwork, KeyPointNetwork
 
 if TYPE_CHECKING:
     from training.zoo import ZooNetwork
@@ -44,14 +44,13 @@ class ServedKeyPoints(Served):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Takes [N, height, width] and returns `outputs`."""
-        maps = self.network.encoder(torch.cat((images, images.flip(-1))))
-        reading = self.network.read(maps)
-        points, mirrored_points = _halves(reading.key_points())
+        sight = self.network(torch.cat((images, images.flip(-1))))
+        points, mirrored_points = _halves(sight.key_points)
         last_column = images.shape[-1] - 1
         mirrored_back = torch.stack((last_column - mirrored_points[..., 0], mirrored_points[..., 1]), dim=-1)
-        heat, mirrored_heat = _halves(heat_maps(reading.logits))
+        heat, mirrored_heat = _halves(sight.heat)
         heat = 0.5 * (heat + mirrored_heat.flip(-1))
-        distance, features = (_halves(one).mean(0) for one in self.distance(maps))
+        distance, features = (_halves(one).mean(0) for one in self.distance(sight.maps))
         return 0.5 * (points + mirrored_back), heat.amax((-1, -2)), distance, features, heat.amax(1)
 
 

@@ -2,7 +2,7 @@
 
 Each is timm's or torchvision's, by its name there. A class network takes it up to the vector that its own
 classifier would see; on that stands the head: a linear layer, or the study's seven hidden ones before it. A
-key-point network takes its maps at four scales.
+key-point network's look at the heart takes its maps at four scales.
 """
 
 import re
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from canicor.errors import InvalidArgument
 from canicor.vhs import HEART_SIZES
-from training.network import STRIDE, KeyPointNetwork, class_activation
+from training.network import HEART_POINTS, STRIDE, KeyPointNetwork, Look, class_activation
 
 STUDY_HIDDEN_LAYERS = 7
 """Of the study's head: Linear(2560, 2560) and ReLU each, before Linear(2560, 3) (its notebook)."""
@@ -119,13 +119,13 @@ class Backbone:
         return ZooNetwork(encoder, height, width, hidden_layers=self.hidden_layers, dropout=self.dropout)
 
     def build_key_points(self) -> KeyPointNetwork:
-        """Returns the key-point network, its other weights drawn.
+        """Returns the key-point network whose look at the heart it is, its other weights drawn.
 
         Raises:
             InvalidArgument: The backbone has no maps to read key points from.
         """
         encoder = MapEncoder(self.name, pretrained=self.pretrained)
-        return KeyPointNetwork(encoder, encoder.widths)
+        return KeyPointNetwork(Look(HEART_POINTS, encoder, encoder.widths))
 
 
 class _GreyBackbone(nn.Module):

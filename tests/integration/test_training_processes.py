@@ -39,9 +39,9 @@ from training.network import KeyPointNetwork
 numbered = replace(bright_corners(30), classes=np.arange(30))
 seen, losses = [], []
 
-def loss_of(network, images, points, classes):
+def loss_of(network, images, points, classes, seeds):
     seen.append(classes.tolist())
-    return key_point_loss(network, images, points, classes)
+    return key_point_loss(network, images, points, classes, seeds)
 
 def told(epoch, loss):
     losses.append(loss)

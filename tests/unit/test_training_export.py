@@ -25,11 +25,11 @@ IMAGES = Images(
 
 def served(kind: ModelKind, seed: int = 0) -> Served:
     torch.manual_seed(seed)
-    network = (KeyPointNetwork() if kind is ModelKind.KEYPOINTS else ClassNetwork()).eval()
-    distance = FeatureDistance.fit(network.encoder, IMAGES, Strength(), seed=0)
-    if isinstance(network, KeyPointNetwork):
-        return ServedKeyPoints(network, distance).eval()
-    return ServedClasses(network, 2.0, distance).eval()
+    if kind is ModelKind.KEYPOINTS:
+        points = KeyPointNetwork().eval()
+        return ServedKeyPoints(points, FeatureDistance.fit(points.maps, IMAGES, Strength(), seed=0)).eval()
+    classes = ClassNetwork().eval()
+    return ServedClasses(classes, 2.0, FeatureDistance.fit(classes.encoder, IMAGES, Strength(), seed=0)).eval()
 
 
 @pytest.mark.parametrize("kind", ModelKind)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from canicor.errors import DataLoss, FailedPrecondition, InvalidArgument, ResourceExhausted
-from training.augmentation import Strength
+from training.augmentation import Chance, Strength
 from training.checkpoint import Checkpoint
 from training.dataset import Images
 from training.fitting import Recipe, class_loss, fit, key_point_loss
@@ -29,7 +29,7 @@ def bright_corners(count: int) -> Images:
     for image, six in zip(pixels, points, strict=True):
         left, top = rng.integers(8, 28, 2)
         image[top : top + 25, left : left + 25] = 200
-        six[:] = np.add([[0, 0], [24, 24], [24, 0], [0, 24], [12, 0], [12, 24]], [left, top])
+        six[:] = np.add([[0, 0], [24, 24], [24, 0], [0, 24], [0, 12], [24, 12]], [left, top])
     return Images((), pixels, (), points, np.zeros(count, dtype=np.int64), np.zeros((count, 6)))
 
 
@@ -37,16 +37,34 @@ def test_points_are_found_on_images_never_seen() -> None:
     images = bright_corners(96)
     train = Images((), images.pixels[:80], (), images.points[:80], images.classes[:80], images.features[:80])
     losses: list[float] = []
-    # 200 steps do not suffice for larger changes of size or for mirror images; lines would cover these squares.
-    recipe = Recipe(epochs=40, strength=Strength(scale=1.2, mirrored=0, painted_over=0))
+    # 80 steps do not suffice for larger changes of size or for mirror images; lines would cover these squares.
+    recipe = Recipe(epochs=16, strength=Strength(scale=1.2, mirrored=0, painted_over=0))
     network = fit(KeyPointNetwork, key_point_loss, train, recipe, 0, lambda _, loss: losses.append(loss))
     with torch.inference_mode():
-        found, _ = network(torch.from_numpy(images.pixels[80:]))
+        found = network(torch.from_numpy(images.pixels[80:])).key_points
     distance = np.linalg.norm(found.numpy() - images.points[80:], axis=-1).mean()
     # The mean position is 8 pixels off.
     assert distance < 3
     assert losses[-1] < 0.6 * losses[0]
-    assert len(losses) == 40
+    assert len(losses) == 16
+
+
+def test_what_the_loss_draws_follows_nothing_that_the_augmentation_drew() -> None:
+    """Where a patch lies would tell a network how far its image had been enlarged."""
+    images = bright_corners(64)
+    told: list[torch.Tensor] = []
+
+    def seen(network: ClassNetwork, *batch: torch.Tensor) -> torch.Tensor:
+        _, points, _, seeds = batch
+        enlarged = (points[:, 1] - points[:, 0]).norm(dim=-1).log()
+        chance = Chance(seeds)
+        told.append(torch.stack((enlarged, *(chance.either_way(1.0) for _ in range(4)))))
+        return class_loss(network, *batch)
+
+    fit(ClassNetwork, seen, images, Recipe(epochs=6), 0, silent)
+    enlarged, *drawn = torch.cat(told, dim=1)
+    # Of 384, 0.2 is four standard deviations.
+    assert all(abs(torch.corrcoef(torch.stack((enlarged, one)))[0, 1]) < 0.2 for one in drawn)
 
 
 def test_the_seed_alone_decides() -> None:

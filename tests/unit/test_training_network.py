@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from training.network import KeyPointNetwork, Reading, along_spine, decode, heat_maps, targets
+from training.network import (
+    HEAT_MAP_STRIDE,
+    KeyPointNetwork,
+    Reading,
+    along_spine,
+    decode,
+    half_detail,
+    heat_maps,
+    in_half_detail,
+    targets,
+)
 
 
 def test_a_target_decodes_to_the_point_that_it_marks() -> None:
@@ -24,10 +34,11 @@ def test_a_sharp_map_peaks_at_one_and_a_flat_one_near_none() -> None:
 def test_the_network_takes_uint8_of_any_suitable_size() -> None:
     network = KeyPointNetwork().eval()
     with torch.inference_mode():
-        points, heights = network(torch.randint(0, 256, (3, 96, 128), dtype=torch.uint8))
-    assert points.shape == (3, 6, 2)
-    assert bool(((points[:, :4] >= 0) & (points[:, :4] <= torch.tensor([127.0, 95.0]))).all())
-    assert bool(((heights > 0) & (heights <= 1)).all())
+        sight = network(torch.randint(0, 256, (3, 96, 160), dtype=torch.uint8))
+    assert sight.key_points.shape == (3, 6, 2)
+    assert bool(sight.key_points.isfinite().all())
+    assert sight.heat.shape == (3, 6, 96 // HEAT_MAP_STRIDE, 160 // HEAT_MAP_STRIDE)
+    assert bool(((sight.heat >= 0) & (sight.heat <= 1)).all())
 
 
 FACING_LEFT = torch.tensor([[[50.0, 60.0], [70.0, 90.0], [40.0, 75.0], [80.0, 75.0], [40.0, 40.0], [88.0, 40.0]]])
@@ -35,15 +46,15 @@ FACING_RIGHT = torch.tensor([127.0, 0.0]) + torch.tensor([-1.0, 1.0]) * FACING_L
 
 
 @pytest.mark.parametrize("points", [FACING_LEFT, FACING_RIGHT])
-def test_the_ruler_is_as_long_as_the_vertebrae_that_are_seen(points: torch.Tensor) -> None:
+def test_the_ruler_is_half_way_to_as_long_as_the_vertebrae_that_are_seen(points: torch.Tensor) -> None:
     logits = targets(points, rows=28, columns=32).clamp(min=1e-30).log()
-    spine = along_spine(points, 28, 32, reach=1.0)
+    spine = along_spine(points[:, 4:], 28, 32, reach=1.0)
     # Vertebrae of 10 pixels where vertebrae are, of 20 elsewhere: E and F were set 8 pixels apart each.
     length = torch.where(spine > 0, math.log(10.0), math.log(20.0))
     read = Reading(logits, length, torch.zeros_like(length)).key_points()
     assert torch.allclose(read[:, :4], points[:, :4], atol=0.05)
     assert torch.allclose(read[:, 4:].mean(1), points[:, 4:].mean(1), atol=0.05)
-    assert (read[0, 5] - read[0, 4]).norm().item() == pytest.approx(60.0, abs=0.1)
+    assert (read[0, 5] - read[0, 4]).norm().item() == pytest.approx(54.0, abs=0.1)
 
 
 def test_a_vertebra_that_is_seen_clearly_counts_for_more() -> None:
@@ -51,11 +62,11 @@ def test_a_vertebra_that_is_seen_clearly_counts_for_more() -> None:
     length, spread = torch.full((1, 28, 32), math.log(20.0)), torch.zeros(1, 28, 32)
     length[..., 16:], spread[..., 16:] = math.log(10.0), math.log(0.01)
     read = Reading(logits, length, spread).key_points()
-    assert (read[0, 5] - read[0, 4]).norm().item() == pytest.approx(60.0, abs=0.1)
+    assert (read[0, 5] - read[0, 4]).norm().item() == pytest.approx(54.0, abs=0.1)
 
 
 def test_vertebrae_are_seen_dorsally_of_the_ruler_whichever_way_the_dog_faces() -> None:
-    left, right = (along_spine(points, 28, 32, reach=1.0) for points in (FACING_LEFT, FACING_RIGHT))
+    left, right = (along_spine(points[:, 4:], 28, 32, reach=1.0) for points in (FACING_LEFT, FACING_RIGHT))
     assert torch.equal(left, right.flip(-1))
     rows = left[0].amax(1).nonzero()[:, 0] * 4 + 1.5
     # Two vertebrae of 8 pixels above the ruler at 40, and a little below.
@@ -64,3 +75,12 @@ def test_vertebrae_are_seen_dorsally_of_the_ruler_whichever_way_the_dog_faces() 
     columns = left[0].amax(0).nonzero()[:, 0] * 4 + 1.5
     assert columns.min() == 33.5
     assert columns.max() == 93.5
+
+
+def test_in_half_of_its_detail_an_image_has_its_points_where_they_were() -> None:
+    across = torch.arange(64, dtype=torch.float32).expand(1, 32, 64)
+    point = torch.tensor([20.5, 11.5])
+    x, y = in_half_detail(point)
+    # The ramp's value is its column.
+    assert half_detail(across)[0, int(y), int(x)] == point[0]
+    assert (x, y) == (10.0, 5.5)

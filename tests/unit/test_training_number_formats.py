@@ -78,13 +78,14 @@ def test_a_key_point_model_in_eight_bits_finds_the_points_where_it_found_them() 
 @pytest.mark.parametrize("convert", [partial(int8, images=SQUARE), fp16])
 def test_every_graph_that_is_served_has_both(kind: ModelKind, convert: Callable[[bytes], bytes]) -> None:
     torch.manual_seed(0)
-    network = (KeyPointNetwork() if kind is ModelKind.KEYPOINTS else ClassNetwork()).eval()
-    distance = FeatureDistance.fit(network.encoder, TRAINING, Strength(), seed=0)
-    served = (
-        ServedKeyPoints(network, distance)
-        if isinstance(network, KeyPointNetwork)
-        else ServedClasses(network, 1.0, distance)
-    ).eval()
+    served: ServedKeyPoints | ServedClasses
+    if kind is ModelKind.KEYPOINTS:
+        points = KeyPointNetwork().eval()
+        served = ServedKeyPoints(points, FeatureDistance.fit(points.maps, TRAINING, Strength(), seed=0)).eval()
+    else:
+        classes = ClassNetwork().eval()
+        distance = FeatureDistance.fit(classes.encoder, TRAINING, Strength(), seed=0)
+        served = ServedClasses(classes, 1.0, distance).eval()
     graph = to_onnx(served, served.outputs, 64, 64)
     outputs = ask(convert(graph), served.outputs, SQUARE)
     for one, other in zip(outputs, ask(graph, served.outputs, SQUARE), strict=True):

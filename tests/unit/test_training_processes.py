@@ -69,5 +69,6 @@ def test_a_process_alone_is_the_main_one(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_losses_stay_on_the_networks_device(network: torch.nn.Module, loss) -> None:
     # On the device `meta` nothing is computed, but whatever was left on the CPU is refused, as a GPU would.
     images, points = torch.zeros(2, 64, 64, device="meta"), torch.zeros(2, 6, 2, device="meta")
-    found = loss(network.to("meta").train(), images, points, torch.zeros(2, dtype=torch.int64, device="meta"))
+    classes, seeds = torch.zeros(2, dtype=torch.int64, device="meta"), torch.arange(2)
+    found = loss(network.to("meta").train(), images, points, classes, seeds)
     assert found.device.type == "meta"

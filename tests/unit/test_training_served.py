@@ -1,5 +1,7 @@
 """What is served says the same as the network, and its heat maps show what the answer rests on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (8, 64, 96), dtype=np.uint8)
 IMAGES = Images((), PIXELS, (), np.full((8, 6, 2), 30, np.float32), np.zeros(8, np.int64), np.zeros((8, 6)))
 
 
-def run(module: torch.nn.Module, pixels: np.ndarray = PIXELS) -> tuple[Tensor, ...]:
+def run(module: torch.nn.Module, pixels: np.ndarray = PIXELS) -> Any:
     with torch.inference_mode():
         return module(torch.from_numpy(pixels))
 
@@ -32,20 +34,23 @@ def classes() -> ClassNetwork:
     return ClassNetwork().eval()
 
 
-def distance_of(network: KeyPointNetwork | ClassNetwork) -> FeatureDistance:
+def served_points(network: KeyPointNetwork) -> ServedKeyPoints:
+    return ServedKeyPoints(network, FeatureDistance.fit(network.maps, IMAGES, Strength(), seed=0))
+
+
+def distance_of(network: ClassNetwork) -> FeatureDistance:
     return FeatureDistance.fit(network.encoder, IMAGES, Strength(), seed=0)
 
 
 def test_key_points_and_their_heat(key_points: KeyPointNetwork) -> None:
-    points, peaks, distance, features, heat = run(ServedKeyPoints(key_points, distance_of(key_points)))
-    own_points, own_peaks = run(key_points)
-    other_points, other_peaks = run(key_points, PIXELS[:, :, ::-1].copy())
-    back = torch.tensor([95.0, 0.0]) + other_points * torch.tensor([-1.0, 1.0])
-    assert torch.allclose(points, (own_points + back) / 2, atol=1e-4)
+    points, peaks, distance, features, heat = run(served_points(key_points))
+    own, other = run(key_points), run(key_points, PIXELS[:, :, ::-1].copy())
+    back = torch.tensor([95.0, 0.0]) + other.key_points * torch.tensor([-1.0, 1.0])
+    assert torch.allclose(points, (own.key_points + back) / 2, atol=1e-4)
     # The mean of two maps has no higher peak than the mean of their peaks.
-    assert bool((peaks <= (own_peaks + other_peaks) / 2 + 1e-6).all())
+    assert bool((peaks <= (own.heat.amax((-1, -2)) + other.heat.amax((-1, -2))) / 2 + 1e-6).all())
     assert distance.shape == (8,)
-    assert features.shape == (8, sum(one.shape[1] for one in key_points.encoder(torch.from_numpy(PIXELS))))
+    assert features.shape == (8, sum(one.shape[1] for one in key_points.maps(torch.from_numpy(PIXELS))))
     assert heat.shape == (8, 64 // HEAT_MAP_STRIDE, 96 // HEAT_MAP_STRIDE)
     # The hottest cell of all is the strongest of the six peaks.
     assert torch.equal(heat.amax((1, 2)), peaks.amax(1))
@@ -53,7 +58,7 @@ def test_key_points_and_their_heat(key_points: KeyPointNetwork) -> None:
 
 
 def test_a_mirrored_radiograph_has_the_same_answer_mirrored(key_points: KeyPointNetwork) -> None:
-    served = ServedKeyPoints(key_points, distance_of(key_points))
+    served = served_points(key_points)
     points, peaks, distance, features, heat = run(served)
     other_points, other_peaks, other_distance, other_features, other_heat = run(served, PIXELS[:, :, ::-1].copy())
     assert torch.allclose(other_points, torch.tensor([95.0, 0.0]) + points * torch.tensor([-1.0, 1.0]), atol=1e-4)

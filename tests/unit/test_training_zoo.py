@@ -117,7 +117,7 @@ def test_key_points_are_read_from_a_backbones_maps(name: str) -> None:
         0,
         lambda *told: None,
     )
-    width = sum(network.encoder.widths)
+    width = sum(one.shape[1] for one in network.maps(torch.zeros(1, SIDE, SIDE)))
     served = ServedKeyPoints(network, FeatureDistance(np.zeros(width), np.eye(width))).eval()
     model = export.to_onnx(served, served.outputs, SIDE, SIDE)
     assert export.check_parity(model, served, PLACED) <= export.TOLERANCE
@@ -137,7 +137,7 @@ def test_imagenets_weights_come_with_the_small_backbone() -> None:
     with torch.inference_mode():
         (found,) = grey(torch.from_numpy(IMAGES.pixels))
         assert torch.allclose(found, packaged.forward_features(colours), atol=1e-3)
-    maps = Backbone(PACKAGED, pretrained=True).build_key_points().encoder
+    maps = Backbone(PACKAGED, pretrained=True).build_key_points().heart.encoder
     assert torch.equal(maps.backbone.blocks[0][0].conv_dw.weight, packaged.blocks[0][0].conv_dw.weight)
 
 
