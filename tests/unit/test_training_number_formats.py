@@ -31,13 +31,13 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 64, 3, stride=2), nn.ReLU()
         )
-        self.last = nn.Linear(16, 3)
+        self.last = nn.Linear(64, 3)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.layers(((images.float() - 110) / 64).unsqueeze(1))
+        features = self.encoder(((images.float() - 110) / 64).unsqueeze(1))
         return self.last(features.mean((2, 3))).softmax(-1)
 
 
@@ -59,7 +59,14 @@ def test_eight_bits_say_nearly_the_same(graph: bytes) -> None:
     assert b"QuantizeLinear" in quantised
 
 
-def test_a_key_point_model_in_eight_bits_finds_the_points_where_it_found_them() -> None:
+@pytest.mark.parametrize(
+    ("convert", "pixels"),
+    # With the means over heat maps in 8 bits too it is 1.7 pixels.
+    [(int8, 0.4), (lambda model, _: fp16(model), 0.05)],
+)
+def test_a_key_point_model_in_fewer_bits_finds_the_points_where_it_found_them(
+    convert: Callable[[bytes, np.ndarray], bytes], pixels: float
+) -> None:
     model = (SHIPPED / "vhs-keypoints" / "0" / MODEL_FILE).read_bytes()
     _, height, width = open_session(model).get_inputs()[0].shape
     radiographs = np.stack([phantom.draw(5, index, width=width, height=height).pixels for index in range(12)])
@@ -67,10 +74,10 @@ def test_a_key_point_model_in_eight_bits_finds_the_points_where_it_found_them() 
     def points_and_distance(graph: bytes) -> list[np.ndarray]:
         return open_session(graph).run(["key_points", DISTANCE], {INPUT: radiographs[6:]})
 
-    quantised = int8(model, radiographs[:6])
-    (points, distance), (found, found_distance) = points_and_distance(model), points_and_distance(quantised)
-    assert len(quantised) < len(model) / 2
-    assert np.abs(found - points).mean() < 0.4  # pixels; with the means over heat maps in 8 bits too it is 1.7
+    converted = convert(model, radiographs[:6])
+    (points, distance), (found, found_distance) = points_and_distance(model), points_and_distance(converted)
+    assert len(converted) < 0.75 * len(model)
+    assert np.abs(found - points).mean() < pixels
     assert found_distance == pytest.approx(distance, rel=0.15)
 
 
