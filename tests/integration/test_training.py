@@ -286,22 +286,22 @@ def test_a_model_is_no_better_than_itself_on_the_images_marked_test(
 
 def test_a_model_that_does_not_beat_production_stays_out(rows: list[Row], tmp_path: Path, home: Path) -> None:
     path, options = write_manifest(tmp_path, rows), ("--epochs", "1", "--size", "64")
-    run("keypoints", path, *options)
+    run("classifier", path, *options)
     repository = ModelRepository(Settings().models)
     with pytest.raises(FailedPrecondition, match="no better beyond chance: accuracy by 0") as refusal:
-        run("keypoints", path, *options)
+        run("classifier", path, *options)
     assert refusal.value.reason == "NOT_BETTER"
     assert "other images" not in refusal.value.message
     with pytest.raises(FailedPrecondition, match="may have been trained on some of these"):
-        run("keypoints", path, *options, "--seed", "1")
-    assert repository.versions("vhs-keypoints") == ["1"]
+        run("classifier", path, *options, "--seed", "1")
+    assert repository.versions("vhs-classifier") == ["1"]
     # What was refused need not be trained again.
     assert len(list((home / "training").glob("*.pt"))) == 2
-    run("keypoints", path, *options, "--force", "new clinic")
+    run("classifier", path, *options, "--force", "new clinic")
     assert len(list((home / "training").glob("*.pt"))) == 1
-    assert repository.read("vhs-keypoints", "2").info.push_reason == "new clinic"
-    assert run("rollback", "vhs-keypoints") == "vhs-keypoints/1 is in production again.\n"
-    assert run("promote", "vhs-keypoints", "2") == "vhs-keypoints/2 is in production.\n"
-    assert repository.aliases("vhs-keypoints").aliases[Alias.PRODUCTION] == "2"
+    assert repository.read("vhs-classifier", "2").info.push_reason == "new clinic"
+    assert run("rollback", "vhs-classifier") == "vhs-classifier/1 is in production again.\n"
+    assert run("promote", "vhs-classifier", "2") == "vhs-classifier/2 is in production.\n"
+    assert repository.aliases("vhs-classifier").aliases[Alias.PRODUCTION] == "2"
     with pytest.raises(NotFound):
-        run("promote", "vhs-keypoints", "3")
+        run("promote", "vhs-classifier", "3")
