@@ -165,12 +165,10 @@ class Sight(NamedTuple):
         key_points: [N, 6, 2] (x, y) in input pixels, centres at integers.
         heat: Heat maps [N, 6, rows, columns], one cell per `HEAT_MAP_STRIDE` input pixels, from 0 to 1: as
             `heat_maps`, but 0 outside the patch.
-        maps: The first look's encoder's.
     """
 
     key_points: Tensor
     heat: Tensor
-    maps: list[Tensor]
 
 
 class KeyPointNetwork(nn.Module):
@@ -197,7 +195,10 @@ class KeyPointNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Sight:
         """Takes [N, height, width]."""
-        maps = self.maps(images)
+        return self.look(images, self.maps(images))
+
+    def look(self, images: Tensor, maps: list[Tensor]) -> Sight:
+        """Takes [N, height, width] and what `maps` gives of them."""
         first = _in_whole_pixels(self.first.read(maps).key_points())
         laid = Patches.about(first[:, HEART_POINTS:])
         turned = [laid.turned(degrees) for degrees in _TURNS]
@@ -213,7 +214,7 @@ class KeyPointNetwork(nn.Module):
             ],
             dim=1,
         )
-        return Sight(_mean_of_turns(points), _mean_of_turns(heat), maps)
+        return Sight(_mean_of_turns(points), _mean_of_turns(heat))
 
 
 def half_detail(images: Tensor) -> Tensor:

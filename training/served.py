@@ -44,13 +44,15 @@ class ServedKeyPoints(Served):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Takes [N, height, width] and returns `outputs`."""
-        sight = self.network(torch.cat((images, images.flip(-1))))
+        both = torch.cat((images, images.flip(-1)))
+        maps = self.network.maps(both)
+        sight = self.network.look(both, maps)
         points, mirrored_points = _halves(sight.key_points)
         last_column = images.shape[-1] - 1
         mirrored_back = torch.stack((last_column - mirrored_points[..., 0], mirrored_points[..., 1]), dim=-1)
         heat, mirrored_heat = _halves(sight.heat)
         heat = 0.5 * (heat + mirrored_heat.flip(-1))
-        distance, features = (_halves(one).mean(0) for one in self.distance(sight.maps))
+        distance, features = (_halves(one).mean(0) for one in self.distance(maps))
         return 0.5 * (points + mirrored_back), heat.amax((-1, -2)), distance, features, heat.amax(1)
 
 
