@@ -168,8 +168,12 @@ def _network(plan: Plan) -> Callable[[], nn.Module]:
 
 
 def _vhs_errors(network: nn.Module, images: Images) -> NDArray[np.float64]:
+    """As served: by the mean of a radiograph and its mirror image."""
     points, _ = evaluation.predict(network, images.pixels)
-    return np.abs(images.vhs_of(points) - evaluation.stated_vhs(images))
+    mirrored, _ = evaluation.predict(network, np.ascontiguousarray(images.pixels[..., ::-1]))
+    last_column = images.pixels.shape[-1] - 1
+    back = np.stack((last_column - mirrored[..., 0], mirrored[..., 1]), axis=-1)
+    return np.abs(images.vhs_of(0.5 * (points + back)) - evaluation.stated_vhs(images))
 
 
 def _log_losses(network: nn.Module, images: Images) -> NDArray[np.float64]:
