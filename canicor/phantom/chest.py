@@ -31,13 +31,13 @@ class ChestWall:
     chest_depth: float = normal(6.8, 0.75, 5.2, 9.0)  # least depth of the sternum below E
     chest_width: float = normal(6.0, 0.9, 4.0, 8.6)  # of the cavity
     keel: float = uniform(0.05, 0.5)  # how much narrower chest and trunk are at the sternum
-    sternum_gap: float = uniform(0.0, 0.3)  # heart to sternum
+    sternum_gap: float = uniform(0.0, 0.8)  # heart to sternum
     sternum_slope: float = normal(0.42, 0.08, 0.22, 0.62)  # below the apex, caudally
     sternum_curve: float = uniform(0.004, 0.036)  # how much steeper it is further cranially
     sternum_reach: float = uniform(1.2, 4.5)  # how far the sternum goes on sinking caudally
     diaphragm_top: float = normal(8.8, 1.3, 6.0, 11.8)
     diaphragm_dome: float = uniform(0.9, 2.6)
-    diaphragm_gap: float = normal(0.1, 0.5, -1.0, 1.4)  # heart to diaphragm
+    diaphragm_gap: float = normal(-0.2, 0.5, -1.3, 1.1)  # heart to diaphragm
     diaphragm_radius: float = uniform(1.6, 4.0)  # of the dome's curve along the rays
     crus_gap: float = uniform(0.0, 0.9)  # between the two sides of the diaphragm
     rib_lean: float = normal(0.02, 0.06, -0.12, 0.16)  # of T4's, caudally
@@ -109,7 +109,7 @@ class Chest:
             down = np.clip(y / floor, -0.3, 1.2)
             # The dome is fullest below its middle, where the liver lies.
             bulge = 4.0 * wall.diaphragm_dome * down * (1.0 - down) * (0.7 + 0.6 * down)
-            return np.asarray(wall.diaphragm_top + down * (apex[0] + 1.2 - wall.diaphragm_top) - bulge)
+            return np.asarray(wall.diaphragm_top + down * (apex[0] + 0.9 - wall.diaphragm_top) - bulge)
 
         to_heart = float((outline[:, 0] - dome(outline[:, 1])).max()) + wall.diaphragm_gap
         shift = max(to_heart, -_DEEPEST_BREATH)

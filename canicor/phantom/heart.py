@@ -44,14 +44,17 @@ _VENTRAL_PER_VHS = 0.40 * 0.45 / VHS_SD
 _ATRIUM_FROM, _ATRIUM_FULL = 10.2, 13.2
 _ATRIUM_AT, _ATRIUM_WIDTH = 0.16, 0.11
 
-_VENTRICLES_AT, _VENTRICLES_BELOW = 0.45, 0.75
+_VENTRICLES_AT, _VENTRICLES_BELOW = 0.45, 0.9
 """Where on the long axis, from A, the ventricles begin to take over from atria and great vessels, and end to."""
 
 _CRANIAL_BASE, _CAUDAL_BASE = 4.0, 2.0
 """Exponents of the silhouette from A to C and to D: great vessels and auricle make the cranial one the blunter."""
 
 _ELLIPSE = 0.5
-"""The exponent that makes an ellipse of a silhouette, and of a cross-section."""
+"""The exponent that makes an ellipse of the silhouette."""
+
+_GLOBE = 0.25
+"""Of a cross-section of fluid round the heart: as sharp a border as there is."""
 
 
 def draw_vhs(probability: float, low: float = LOWEST_VHS, high: float = HIGHEST_VHS) -> float:
@@ -71,12 +74,12 @@ class Heart:
     crossing_long: float = normal(0.34, 0.05, 0.22, 0.46)  # where CD crosses AB, from A
     crossing_short: float = normal(0.61, 0.05, 0.48, 0.74)  # where AB crosses CD, from C
     heart_thickness: float = uniform(0.5, 0.82)  # along the ray, in widths
-    heart_base: float = uniform(0.25, 0.9)  # that thickness at the carina, as a share: vessels and atria in fat
+    heart_base: float = uniform(0.2, 0.6)  # that thickness at the carina, as a share: vessels and atria in fat
     heart_bluntness: float = uniform(0.5, 0.72)  # of the apex
-    heart_softness: float = uniform(0.35, 0.75)  # of its border: a beating heart in its fat has no sharp one
-    # Of the caudal border's dorsal half, where veins come in: on 49 thumbnails half the contrast to the lung is
-    # reached 0.8 v inside of D, but 0.3 v inside of C.
-    atrial_softness: float = uniform(1.0, 3.0)
+    heart_softness: float = uniform(0.25, 0.5)  # of its border: a beating heart in its fat has no sharp one
+    # Of the caudal border, most of all where veins come in: on 49 thumbnails half the contrast to the lung is
+    # reached 0.9 v inside of D, but 0.4 v inside of C (`benchmarks/means.py`).
+    atrial_softness: float = uniform(1.4, 3.8)
     effusion: float = sometimes(0.04, 0.3, 1.0)  # fluid in the pericardium: a globe with a sharp border
     left_atrium: float = uniform(0.6, 0.98)  # how far it fills the caudal waist of a very large heart
 
@@ -160,11 +163,12 @@ class Heart:
     def _depth(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
         """Thickness over width at shares of the long axis: it grows from the base to the ventricles."""
         down = np.clip(along / _VENTRICLES_AT, 0.0, 1.0)
-        return np.asarray(self.heart_thickness * (self.heart_base + (1.0 - self.heart_base) * down))
+        grown = self.heart_base + (1.0 - self.heart_base) * down * (2.0 - down)
+        return np.asarray(self.heart_thickness * grown)
 
     def _cranial_softness(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The power by which a cross-section thins out towards its border; fluid round the heart is an ellipse."""
-        return np.full_like(along, self.heart_softness + self.effusion * (_ELLIPSE - self.heart_softness))
+        """The power by which a cross-section thins out towards its border."""
+        return np.full_like(along, self.heart_softness + self.effusion * (_GLOBE - self.heart_softness))
 
     def _caudal_softness(self, along: NDArray[np.float64]) -> NDArray[np.float64]:
         ventricular = self._cranial_softness(along)

@@ -17,26 +17,26 @@ from canicor.phantom.solids import Solids, smooth_path
 class Lungs:
     """Lengths in v, angles in degrees, shares of 1 (by eye on laterals)."""
 
-    lung_air: float = uniform(0.6, 0.88)  # share of air in the lung
+    lung_air: float = uniform(0.66, 0.92)  # share of air in the lung
     lung_texture: float = uniform(0.0, 0.02)
     vessel_radius: float = uniform(0.07, 0.14)  # where the branches begin
-    vessel_depth: float = uniform(0.4, 1.2)  # along the rays, as a share of their width
+    vessel_depth: float = uniform(0.25, 0.8)  # along the rays, as a share of their width
     trachea_radius: float = normal(0.33, 0.06, 0.22, 0.5)
     bifurcation: float = uniform(0.0, 0.7)  # its length along the spine
     trachea_angle: float = normal(12.0, 5.0, -1.0, 25.0)  # to the spine, diverging caudally
-    mediastinum: float = uniform(0.5, 2.2)  # thickness of the cranial mediastinum along the ray
+    mediastinum: float = uniform(0.2, 1.5)  # thickness of the cranial mediastinum along the ray
     mediastinum_height: float = uniform(0.7, 1.5)
     neck_muscle: float = uniform(0.4, 1.6)  # below the spine, its thickness along the ray over its height
     aorta_radius: float = uniform(0.36, 0.54)
     cava_radius: float = uniform(0.27, 0.42)
-    hilus: float = uniform(0.0, 0.6)
+    hilus: float = uniform(0.0, 0.3)
     cranial_lobe: float = uniform(0.6, 2.4)  # how much lung lies before the heart
     # Findings.
     interstitial: float = sometimes(0.2, 0.05, 0.3)  # share of the air lost, mottled
     alveolar: float = sometimes(0.05, 0.3, 0.9)  # in patches
     pleural_fluid: float = sometimes(0.08, 0.3, 1.0)
     nodules: float = sometimes(0.04, 2.0, 8.0)
-    pericardial_fat: float = sometimes(0.5, 0.2, 0.8)
+    pericardial_fat: float = sometimes(0.75, 0.15, 0.7)
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ class Thorax:
             turn = np.radians(rng.uniform(-12.0, 34.0))
             along = np.array([np.cos(turn), np.sin(turn), 0.9 * side])
             bronchus = np.array([start[0] - 0.1, start[1], 0.0]) + np.array([0.0, 0.7, 1.5])[:, None] * along
-            airways.tube(bronchus, radius * np.array([0.72, 0.55, 0.3]), weight=0.45)
+            airways.tube(bronchus, radius * np.array([0.72, 0.55, 0.3]), weight=0.65)
         # The cranial lobes' bronchi are seen end-on.
         for _ in range(2):
             spot = start + rng.normal((-0.15, 0.2), (0.3, 0.2))
             size = float(rng.uniform(0.4, 0.7)) * radius
-            airways.block(spot, (size, size), float(rng.uniform(0.1, 0.6)), power=2)
+            airways.block(spot, (size, size), float(rng.uniform(0.0, 0.35)), power=2)
         return canvas.thickness(airways)
 
     def _mediastinum(self) -> Solids:
@@ -120,7 +120,7 @@ class Thorax:
         self._add_hilus(solids)
         self._add_caudal_vena_cava(solids)
         if self.lungs.pericardial_fat:
-            place = self.chest.heart.apex + _by(-0.6, 0.1)
+            place = self.chest.heart.apex + _by(0.0, 0.1)
             solids.block(place, (1.9, 0.55), 2.2 * self.lungs.pericardial_fat, angle=18.0, power=2)
         return solids
 

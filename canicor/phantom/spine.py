@@ -173,18 +173,18 @@ class _Vertebra:
         for side in (-0.3, 0.3):
             # Under the next one's joint the foramen is left, by the caudal third.
             pedicle = self._at(0.4, height + 0.4 * canal, side)
-            solids.block(pedicle, (0.3 * self._length, 0.62 * canal), 0.19 * density, angle=self._angle)
+            solids.block(pedicle, (0.3 * self._length, 0.62 * canal), 0.12 * density, angle=self._angle)
             lamina = [
                 self._at(-0.1, roof + 0.02, side),
                 self._at(0.5, roof + 0.12, 0.6 * side),
                 self._at(1.1, roof + 0.02, side),
             ]
-            solids.tube(lamina, (0.1, 0.12, 0.1), weight=0.22 * density)
+            solids.tube(lamina, (0.1, 0.12, 0.1), weight=0.14 * density)
             share, dorsal = self.rng.normal((0.02, roof + 0.02), (0.05, 0.04))
             size = float(self.rng.uniform(0.7, 1.2))
             half = (0.24 * size, 0.13 * size)
             joint = self._at(share, dorsal, side)
-            solids.block(joint, half, 0.18 * density, angle=self._angle + 25.0, power=2)
+            solids.block(joint, half, 0.1 * density, angle=self._angle + 25.0, power=2)
 
     def _transverse_process(
         self, side: float, height: float, density: float, cervical: bool, lumbar: bool
@@ -196,9 +196,10 @@ class _Vertebra:
             wing = [self._at(0.2, 0.45 * height, 2.0 * side), self._at(0.8, 0.1, 2.4 * side)]
             self.solids.tube(wing, (0.16, 0.22), weight=0.7 * density)
         else:
-            # Thick and short, with the rib's tubercle on it.
-            knob = self._at(0.3, height + 0.6 * self.spine.canal, 2.4 * side)
-            self.solids.block(knob, (0.2, 0.17), 0.28 * density, power=2)
+            # The rib's head and neck, seen from their end: over the joint to the vertebra before, below the canal.
+            share, dorsal = self.rng.uniform((-0.12, 0.85), (0.08, 1.1))
+            head = self._at(share, dorsal * height, 2.4 * side)
+            self.solids.block(head, (0.25, 0.22), 0.45 * density, power=2)
 
     def _spinous_process(self, roof: float, density: float, cervical: bool) -> None:
         spine = self.spine
