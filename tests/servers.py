@@ -85,13 +85,15 @@ class Server:
 
     def _wait_until_serving(self) -> None:
         with self.channel(token="probe") as probe:
-            states = health_pb2_grpc.HealthStub(probe).Watch(
-                health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS
-            )
+            health = health_pb2_grpc.HealthStub(probe)
+            states = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS)
             threading.Thread(target=self._cancel_at_end, args=(self.process, states), daemon=True).start()
             with contextlib.suppress(grpc.RpcError):
                 for state in states:
                     if state.status == health_pb2.HealthCheckResponse.SERVING:
+                        # Streams have a connection of their own. The other one, which all channels to an address
+                        # share, may still be waiting after the server that was here before was killed.
+                        health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS)
                         return
         raise AssertionError(f"{self.name} did not start: {self.log.read_text()}")
 
