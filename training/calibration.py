@@ -15,8 +15,11 @@ from scipy.special import log_softmax
 
 from canicor.vhs import HEART_SIZES, PLAUSIBLE_VHS
 
-COVERAGE = 0.9
-"""What prediction sets and intervals state."""
+COVERAGE = 0.95
+"""What prediction sets and intervals state.
+
+A model that is right more often than this could not state it of its sets: each holds at least one class.
+"""
 
 MIN_PROBABILITY = 0.5
 """Below it the best class is more likely wrong than right."""
@@ -93,9 +96,18 @@ def smallest_peak(peaks: NDArray[np.floating]) -> float:
     return -_limit(-peaks.min(axis=1))
 
 
-def largest_distance(distances: NDArray[np.floating]) -> float:
-    """Returns the limit above which an image's distance is unlike any seen, from distances [N]."""
-    return _limit(distances)
+def largest_distance(distances: NDArray[np.floating], strange: NDArray[np.floating]) -> float:
+    """Returns the limit above which an image's distance is unlike any seen.
+
+    It lies half way, as a factor, from where images like those of the split end to where others begin, each but
+    for `REFUSED` of them; where the two overlap, at the former.
+
+    Args:
+        distances: [N], of the split's images.
+        strange: [M], of pictures to be refused.
+    """
+    own, nearest = _limit(distances), -_limit(-strange)
+    return math.sqrt(own * max(own, nearest))
 
 
 def _limit(scores: NDArray[np.floating]) -> float:

@@ -196,7 +196,7 @@ def fit(
     network = build().to(memory_format=torch.channels_last).train()
     steps = math.ceil(len(images) / recipe.batch_size)
     learning = [one for one in network.parameters() if one.requires_grad]
-    optimizer = AdamW(learning, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = AdamW(learning, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     objective, stepper = ours.prepare(_Objective(network, loss_of), optimizer)
     schedule, average = recipe.scheduled(optimizer, steps), recipe.averaged(network)
     pixels, points, classes = (torch.from_numpy(one) for one in (images.pixels, images.points, images.classes))

@@ -127,8 +127,8 @@ class Reading(NamedTuple):
         return torch.cat((points[:, :-2], torch.stack((middle - half, middle + half), dim=1)), dim=1)
 
 
-class SpineLook(Look):
-    """Heat maps of points of which the last two are E and F, and the length of a vertebra where vertebrae are.
+class SpineLook(nn.Module):
+    """A look at points of which the last two are E and F, and at the length of a vertebra where vertebrae are.
 
     The length comes from the finest two maps alone, which see some five vertebrae at a time: so it is measured on
     vertebrae, processes and ribs, and not inferred from the size of the chest.
@@ -139,7 +139,8 @@ class SpineLook(Look):
     """
 
     def __init__(self, points: int, vertebra: float) -> None:
-        super().__init__(points)
+        super().__init__()
+        self.look = Look(points)
         self.usual = math.log(vertebra)
         self.length_laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in _WIDTHS[1:3])
         self.length_head = nn.Sequential(
@@ -151,11 +152,13 @@ class SpineLook(Look):
         fine, coarse = (lateral(one) for lateral, one in zip(self.length_laterals, maps[1:3], strict=True))
         fine = fine + F.interpolate(coarse, size=fine.shape[-2:])
         length, spread = self.length_head(fine).float().unbind(1)
-        return Reading(self.mark(maps), self.usual + _LOG_LENGTH_DEVIATION * length, spread.clamp(*_LOG_SPREADS))
+        return Reading(
+            self.look.mark(maps), self.usual + _LOG_LENGTH_DEVIATION * length, spread.clamp(*_LOG_SPREADS)
+        )
 
-    def forward(self, images: Tensor) -> Reading:  # type: ignore[override]  # more than a look's
+    def forward(self, images: Tensor) -> Reading:
         """Takes [N, height, width]."""
-        return self.read(self.encoder(images))
+        return self.read(self.look.encoder(images))
 
 
 class Sight(NamedTuple):
@@ -190,7 +193,7 @@ class KeyPointNetwork(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Takes [N, height, width] and returns the maps of the first look's encoder."""
-        maps: list[Tensor] = self.first.encoder(half_detail(images))
+        maps: list[Tensor] = self.first.look.encoder(half_detail(images))
         return maps
 
     def forward(self, images: Tensor) -> Sight:
@@ -225,6 +228,11 @@ def half_detail(images: Tensor) -> Tensor:
 def in_half_detail(points: Tensor) -> Tensor:
     """Returns points in the pixels of `half_detail`."""
     return 0.5 * (points + 0.5) - 0.5
+
+
+def mirrored(points: Tensor, width: int) -> Tensor:
+    """Returns where points [..., 2] (x, y) in pixels lie once an image of this width is turned left to right."""
+    return torch.stack((width - 1 - points[..., 0], points[..., 1]), dim=-1)
 
 
 def _in_whole_pixels(points: Tensor) -> Tensor:

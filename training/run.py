@@ -57,7 +57,8 @@ _SMALLEST_SIZE = 64
 # Lateral chests are wider than high: 512 x 400 in the study's images, 1612 x 1300 on a detector.
 _HEIGHT_OF_WIDTH = 0.8
 
-# Of each kind: enough for the card, and drawn in seconds. `benchmarks/out_of_distribution.py` draws more.
+# Of each kind, for the limit and again for the card, and drawn in seconds. `benchmarks/out_of_distribution.py`
+# draws more.
 _IMPOSTORS = 4
 
 # A run's figures depend on them.
@@ -244,9 +245,11 @@ def load(rows: Sequence[Row], plan: Plan, progress: Progress) -> Dataset:
     return Dataset.load(shared_out, plan.spec, progress)
 
 
-def _impostors(plan: Plan, progress: Progress) -> Impostors:
+def _strange(served: Served, plan: Plan, seed: int, progress: Progress) -> tuple[NDArray[np.float32], Impostors]:
+    """Returns the distances of pictures that are no thorax, and the pictures."""
     drawn = counting(progress, "Drawing what is no thorax", _IMPOSTORS * len(KINDS))
-    return Impostors.draw(_IMPOSTORS, plan.seed, plan.spec, drawn)
+    impostors = Impostors.draw(_IMPOSTORS, seed, plan.spec, drawn)
+    return evaluation.predict(served, impostors.pixels)[served.outputs.index(DISTANCE)], impostors
 
 
 def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Progress) -> Candidate:
@@ -260,6 +263,7 @@ def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Pr
     sizes = [heart_size(one) for one in vhs]
     probabilities = np.array([class_probabilities(one, sigma) for one in vhs])
     tested = evaluation.predict(served, dataset.test.pixels)
+    strange, _ = _strange(served, plan, plan.seed, progress)
     fitted = {
         "vhs_sigma": sigma,
         "vhs_half_width": calibration.vhs_half_width(errors),
@@ -267,7 +271,7 @@ def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Pr
         "limits": Limits(
             min_probability=calibration.MIN_PROBABILITY,
             min_peak=calibration.smallest_peak(peaks),
-            max_distance=calibration.largest_distance(distances),
+            max_distance=calibration.largest_distance(distances, strange),
         ),
         "reference": reference(
             dataset.validation,
@@ -287,12 +291,14 @@ def _class_model(material: _Material, network: "ClassNetwork | ZooNetwork", prog
     probabilities, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     sizes = [HEART_SIZES[index] for index in probabilities.argmax(axis=1)]
     tested = evaluation.predict(served, dataset.test.pixels)
+    strange, _ = _strange(served, plan, plan.seed, progress)
     nothing = [None] * len(sizes)
     fitted = {
         "temperature": temperature,
         "set_probability": calibration.set_probability(probabilities, dataset.validation.classes),
         "limits": Limits(
-            min_probability=calibration.MIN_PROBABILITY, max_distance=calibration.largest_distance(distances)
+            min_probability=calibration.MIN_PROBABILITY,
+            max_distance=calibration.largest_distance(distances, strange),
         ),
         "reference": reference(
             dataset.validation,
@@ -357,8 +363,8 @@ def _candidate(
     dataset, plan, kind, spec = material.dataset, material.plan, served.kind, material.plan.spec
     model = export.to_onnx(served, served.outputs, spec.height, spec.width)
     difference = export.check_parity(model, served, dataset.validation)
-    impostors = _impostors(plan, progress)
-    strange = evaluation.predict(served, impostors.pixels)[served.outputs.index(DISTANCE)]
+    # Others than those that the limit was fitted on.
+    strange, impostors = _strange(served, plan, plan.seed + 1, progress)
     refused = _refused(distances, strange, impostors.kinds, fitted["limits"].max_distance)
     shares = {f"{what}_refused": refused[what] for what in (_TEST, _ALL_IMPOSTORS)}
     info = BundleInfo(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from canicor.bundle import DISTANCE, FEATURES, HEAT_MAP, OUTPUTS, ModelKind
 from training.distance import FeatureDistance
-from training.network import ClassNetwork, KeyPointNetwork
+from training.network import ClassNetwork, KeyPointNetwork, mirrored
 
 if TYPE_CHECKING:
     from training.zoo import ZooNetwork
@@ -47,13 +47,17 @@ class ServedKeyPoints(Served):
         both = torch.cat((images, images.flip(-1)))
         maps = self.network.maps(both)
         sight = self.network.look(both, maps)
-        points, mirrored_points = _halves(sight.key_points)
-        last_column = images.shape[-1] - 1
-        mirrored_back = torch.stack((last_column - mirrored_points[..., 0], mirrored_points[..., 1]), dim=-1)
+        points, turned = _halves(sight.key_points)
         heat, mirrored_heat = _halves(sight.heat)
         heat = 0.5 * (heat + mirrored_heat.flip(-1))
         distance, features = (_halves(one).mean(0) for one in self.distance(maps))
-        return 0.5 * (points + mirrored_back), heat.amax((-1, -2)), distance, features, heat.amax(1)
+        return (
+            0.5 * (points + mirrored(turned, images.shape[-1])),
+            heat.amax((-1, -2)),
+            distance,
+            features,
+            heat.amax(1),
+        )
 
 
 def _halves(outputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is stated as 90 % holds for 90 % of new images."""
+"""What is stated as 95 % holds for 95 % of new images."""
 
 import math
 
@@ -41,17 +41,17 @@ def drawn(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]
 
 class TestConformalQuantile:
     def test_is_the_rank_that_the_theory_names(self) -> None:
-        # ceil(0.9 x (99 + 1)) = 90th of 99.
-        assert calibration.conformal_quantile(np.arange(1.0, 100.0)[::-1]) == 90.0
+        # ceil(0.95 x (99 + 1)) = 95th of 99.
+        assert calibration.conformal_quantile(np.arange(1.0, 100.0)[::-1]) == 95.0
 
     def test_too_few_scores_say_nothing(self) -> None:
-        # Rank 9 of 8; the ninth of 9.
-        assert calibration.conformal_quantile(np.arange(8.0)) == math.inf
-        assert calibration.conformal_quantile(np.arange(9.0)) == 8.0
+        # Rank 19 of 18; the nineteenth of 19.
+        assert calibration.conformal_quantile(np.arange(18.0)) == math.inf
+        assert calibration.conformal_quantile(np.arange(19.0)) == 18.0
 
-    @pytest.mark.parametrize("count", [9, 30, 120])
+    @pytest.mark.parametrize("count", [19, 30, 120])
     def test_covers_what_it_states_and_no_more_than_it_must(self, count: int) -> None:
-        # Exchangeable: each trial draws its own split and one new image. Between 0.9 and 0.9 + 1 / (n + 1).
+        # Exchangeable: each trial draws its own split and one new image. Between 0.95 and 0.95 + 1 / (n + 1).
         rng, trials = np.random.default_rng(count), 4000
         scores = rng.exponential(size=(trials, count + 1))
         covered = sum(one[-1] <= calibration.conformal_quantile(one[:-1]) for one in scores)
@@ -91,15 +91,15 @@ class TestSets:
         # Two classes share the first place on all images: which of them is right is chance.
         rng = np.random.default_rng(2)
         probabilities = np.tile([0.45, 0.45, 0.1], (2000, 1))
-        classes = rng.choice(3, 2000, p=[0.47, 0.47, 0.06])
+        classes = rng.choice(3, 2000, p=[0.485, 0.485, 0.03])
         limit = calibration.set_probability(probabilities[:1000], classes[:1000])
         found = sets(probabilities[1000:], limit)
         covered = sum(HEART_SIZES[right] in one for right, one in zip(classes[1000:], found, strict=True))
         assert set(found) == {(HeartSize.SMALL, HeartSize.NORMAL)}
-        assert covered >= binom.ppf(0.001, 1000, 0.9)
+        assert covered >= binom.ppf(0.001, 1000, calibration.COVERAGE)
 
     def test_hold_every_class_where_the_split_is_too_small(self) -> None:
-        probabilities, classes = drawn(np.random.default_rng(3), 8)
+        probabilities, classes = drawn(np.random.default_rng(3), 18)
         limit = calibration.set_probability(probabilities, classes)
         assert limit == 1.0
         assert sets(np.array([[0.0, 1.0, 0.0], [0.2, 0.3, 0.5]]), limit) == [tuple(HEART_SIZES)] * 2
@@ -128,12 +128,14 @@ class TestVhs:
             lower, upper = found.vhs_interval
             inside += lower <= truth[0] <= upper
             in_set += heart_size(truth[0]) in found.prediction_set
-        lowest, highest = binom.interval(0.999, trials, math.ceil(0.9 * (count + 1)) / (count + 1))
+        lowest, highest = binom.interval(
+            0.999, trials, math.ceil(calibration.COVERAGE * (count + 1)) / (count + 1)
+        )
         assert lowest <= inside <= highest
         assert in_set >= lowest
 
     def test_too_few_errors_leave_every_plausible_vhs(self) -> None:
-        width = calibration.vhs_half_width(np.full(8, 0.1))
+        width = calibration.vhs_half_width(np.full(18, 0.1))
         output = Output(key_points=(heart(9.1) * 30 + 150).astype(np.float32), peaks=np.ones(6, np.float32))
         found = said(output, vhs_half_width=width)
         assert found.vhs_interval[0] <= 4
@@ -169,22 +171,36 @@ class TestLimits:
         peaks, distances = rng.random((500, 6)), rng.random(500)
         # Of 500 the tenth from the end: 10 of 501 refuses less than 2 in 100.
         assert (peaks.min(axis=1) < calibration.smallest_peak(peaks)).sum() == 9
-        assert (distances > calibration.largest_distance(distances)).sum() == 9
+        assert (distances > calibration.largest_distance(distances, distances)).sum() == 9
+
+    def test_the_distance_lies_half_way_to_what_is_strange(self) -> None:
+        own, strange = np.linspace(1, 2, 500), np.linspace(8, 9, 500)
+        limit = calibration.largest_distance(own, strange)
+        assert limit == pytest.approx(4.0, rel=0.02)
+        # Fewer than 2 in 100 may lie nearer, and do not draw it in.
+        strange[:9] = 2.1
+        assert calibration.largest_distance(own, strange) == pytest.approx(limit, rel=0.01)
+
+    def test_where_strange_pictures_lie_as_near_no_more_of_the_own_are_refused(self) -> None:
+        own = np.linspace(1, 2, 500)
+        among_them = calibration.largest_distance(own, np.linspace(1, 3, 500))
+        assert among_them == calibration.largest_distance(own, np.zeros(500))
+        assert (own > among_them).sum() == 9
 
     def test_one_validation_image_that_lies_far_out_does_not_open_the_door(self) -> None:
         distances = np.random.default_rng(3).random(120)
         distances[7] = 100
-        assert calibration.largest_distance(distances) < 1
+        assert calibration.largest_distance(distances, distances) < 1
 
     def test_a_small_split_refuses_what_lies_beyond_all_of_it(self) -> None:
-        assert calibration.largest_distance(np.array([3.0, 9.0, 5.0])) == 9
+        assert calibration.largest_distance(np.array([3.0, 9.0, 5.0]), np.array([4.0])) == 9
         assert calibration.smallest_peak(np.array([[0.5, 0.2], [0.9, 0.8]])) == 0.2
 
     @pytest.mark.parametrize("count", [20, 120, 300])
     def test_refuse_as_many_new_images_as_they_state(self, count: int) -> None:
         rng, trials = np.random.default_rng(count), 4000
         scores = rng.exponential(size=(trials, count + 1))
-        refused = sum(one[-1] > calibration.largest_distance(one[:-1]) for one in scores)
+        refused = sum(one[-1] > calibration.largest_distance(one[:-1], one[:-1]) for one in scores)
         share = max(1, math.floor((count + 1) * calibration.REFUSED)) / (count + 1)
         lower, upper = binom.interval(0.999, trials, share)
         assert lower <= refused <= upper

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import optuna
+import torch
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from scipy.special import log_softmax
@@ -20,7 +21,7 @@ from canicor.manifest import Row, digest
 from canicor.vhs import DegenerateKeyPoints
 from training import calibration, evaluation, fitting
 from training.dataset import Images, Progress
-from training.network import KeyPointNetwork
+from training.network import KeyPointNetwork, mirrored
 from training.run import Plan, class_network, load
 
 FIGURES = {ModelKind.KEYPOINTS: "VHS error", ModelKind.CLASSIFIER: "log loss"}
@@ -170,9 +171,8 @@ def _network(plan: Plan) -> Callable[[], nn.Module]:
 def _vhs_errors(network: nn.Module, images: Images) -> NDArray[np.float64]:
     """As served: by the mean of a radiograph and its mirror image."""
     points, _ = evaluation.predict(network, images.pixels)
-    mirrored, _ = evaluation.predict(network, np.ascontiguousarray(images.pixels[..., ::-1]))
-    last_column = images.pixels.shape[-1] - 1
-    back = np.stack((last_column - mirrored[..., 0], mirrored[..., 1]), axis=-1)
+    turned, _ = evaluation.predict(network, np.ascontiguousarray(images.pixels[..., ::-1]))
+    back = mirrored(torch.from_numpy(turned), images.pixels.shape[-1]).numpy()
     return np.abs(images.vhs_of(0.5 * (points + back)) - evaluation.stated_vhs(images))
 
 
