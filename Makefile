@@ -13,8 +13,9 @@ PAGE   := services/labeling/page
 demo: $(VENV)/.demo
 	$(BIN)/canicor demo $(FILES)
 
+# One thread for each process of the tests, of which there is one a core.
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.dev protos-check page-check
 	$(BIN)/ruff check .
