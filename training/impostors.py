@@ -9,7 +9,7 @@ are phantoms: an impostor that differs from the training images by its exposure 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Self
 
@@ -36,6 +36,9 @@ Picture = NDArray[np.uint8]
 
 WIDTH, HEIGHT = 400, 312
 """Of what is drawn."""
+
+# Pictures: a comparison of some twenty models shows all the same ones. 30 MB.
+_KEPT = 256
 
 # Of pydicom's own test files, those that show one grey slice of a body: two of CT, two of MR.
 _SCANS = ("CT_small.dcm", "693_J2KI.dcm", "MR_small.dcm", "examples_overlay.dcm")
@@ -66,9 +69,12 @@ class Impostors:
         return cls(tuple(kind for kind in KINDS for _ in range(count)), np.stack(inputs))
 
 
+@lru_cache(_KEPT)
 def draw(kind: str, seed: int, index: int) -> Picture:
-    """Draws picture `index` of a kind; the same arguments give the same picture."""
-    return KINDS[kind](np.random.default_rng([seed, index, list(KINDS).index(kind)]))
+    """Draws picture `index` of a kind, read-only; the same arguments give the same picture."""
+    picture = KINDS[kind](np.random.default_rng([seed, index, list(KINDS).index(kind)]))
+    picture.setflags(write=False)
+    return picture
 
 
 def _noise(rng: np.random.Generator) -> Picture:
