@@ -36,8 +36,8 @@ _LOG_SPREADS = (-5.0, 2.0)
 # In vertebrae from the line through E and F: as far as spinous processes reach, and the heads of the ribs.
 _DORSAL, _VENTRAL = 2.0, 0.6
 
-# Degrees by which a patch is turned, and how many times as wide it is; the mean of all is the answer. On phantoms no
-# such set of three is better than another, but three are better than one.
+# Degrees by which a patch is turned, and how many times as wide it is; the mean of all is the answer. On phantoms
+# no such set of three is better than another, but three are better than one.
 _VIEWS = ((5.0, 0.85), (0.0, 1.0), (-5.0, 1.18))
 
 # Mean and standard deviation of a chest radiograph's grey values: near enough, batch normalisation does the rest.
