@@ -15,10 +15,11 @@ from scipy.special import log_softmax
 
 from canicor.vhs import HEART_SIZES, PLAUSIBLE_VHS
 
-COVERAGE = 0.95
+COVERAGE = 0.9
 """What prediction sets and intervals state.
 
-A model that is right more often than this could not state it of its sets: each holds at least one class.
+To be raised once models are right more often: each set holds at least one class, and so can't cover less. At 0.95
+the model that ships, which is right 92 times in 100, would refer 7 radiographs in 100 as near a threshold.
 """
 
 MIN_PROBABILITY = 0.5
