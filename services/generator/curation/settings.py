@@ -33,8 +33,8 @@ class CurationSettings(BaseModel, frozen=True):
         description="Phase correlation with a radiograph of the reference, or with its mirror image, from which "
         "an image is a copy of it.",
     )
-    # Of 300 phantoms, a copy moved by a hundredth of its width and compressed differs in up to 44, the most alike of
-    # the others in 72.
+    # Of 300 phantoms, a copy moved by a hundredth of its width and compressed differs in up to 44, the most alike
+    # of the others in 72.
     curation_duplicate_bits: int = Field(
         48,
         description="Bits of 256 in which the fingerprints of two images that show the same differ at most.",
