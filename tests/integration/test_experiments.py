@@ -76,7 +76,9 @@ def test_labels_that_mean_nothing_show_the_leak_and_its_absence(
     rows: list[Row], tmp_path: Path, home: Path
 ) -> None:
     path, folder = written(tmp_path, rows), tmp_path / "report"
-    run("experiment", "leak", path, "--preset", "smoke", "--size", "64", "--folds", "3", "--folder", folder)
+    # By this seed neither comes out near the edge of chance, however many threads compute it.
+    small = ("--preset", "smoke", "--size", "64", "--folds", "3", "--seed", "3")
+    run("experiment", "leak", path, *small, "--folder", folder)
     found = results(folder)
     fresh, carried = (one["accuracy"] for one in found["results"].values())
     assert fresh["lower"] < 1 / 3 < fresh["upper"]
