@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from training.zoo import Backbone, ZooNetwork
 
 KEY_POINT_EPOCHS = 20
-"""About two minutes for 900 images on two cores."""
+"""About five minutes for 900 images on two cores."""
 
 _SMALLEST_SIZE = 64
 
