@@ -206,7 +206,7 @@ class KeyPointNetwork(nn.Module):
         """Takes [N, height, width] and what `maps` gives of them."""
         first = _in_whole_pixels(self.first.read(maps).key_points())
         laid = Patches.about(first[:, HEART_POINTS:])
-        turned = [laid.turned(degrees, widened) for degrees, widened in _VIEWS]
+        turned = [laid.viewed(degrees, widened) for degrees, widened in _VIEWS]
         patches = Patches(*(torch.cat(parts) for parts in zip(*turned, strict=True)))
         cut = patches.cut(images.float().repeat(len(_VIEWS), 1, 1))
         heart, spine = self.heart(cut), self.spine(cut[:, :SPINE])

@@ -54,7 +54,7 @@ class Patches(NamedTuple):
         line = torch.stack((across.abs().clamp(min=_NARROWEST), down * torch.sign(across)), dim=-1)
         return cls(ends.mean(1), line / (VERTEBRAE_SPANNED * VERTEBRA))
 
-    def turned(self, degrees: float, widened: float) -> Self:
+    def viewed(self, degrees: float, widened: float) -> Self:
         """Returns the same, each turned clockwise about its middle of E and F, and so many times as wide."""
         angle = torch.full_like(self.step[:, 0], math.radians(degrees))
         return self._replace(

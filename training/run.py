@@ -245,11 +245,11 @@ def load(rows: Sequence[Row], plan: Plan, progress: Progress) -> Dataset:
     return Dataset.load(shared_out, plan.spec, progress)
 
 
-def _strange(served: Served, plan: Plan, seed: int, progress: Progress) -> tuple[NDArray[np.float32], Impostors]:
-    """Returns the distances of pictures that are no thorax, and the pictures."""
+def _strange(served: Served, plan: Plan, seed: int, progress: Progress) -> NDArray[np.float32]:
+    """Returns the distances of pictures that are no thorax: `_IMPOSTORS` of each kind, kind by kind."""
     drawn = counting(progress, "Drawing what is no thorax", _IMPOSTORS * len(KINDS))
     impostors = Impostors.draw(_IMPOSTORS, seed, plan.spec, drawn)
-    return evaluation.predict(served, impostors.pixels)[served.outputs.index(DISTANCE)], impostors
+    return evaluation.predict(served, impostors.pixels)[served.outputs.index(DISTANCE)]
 
 
 def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Progress) -> Candidate:
@@ -263,7 +263,7 @@ def _key_point_model(material: _Material, network: KeyPointNetwork, progress: Pr
     sizes = [heart_size(one) for one in vhs]
     probabilities = np.array([class_probabilities(one, sigma) for one in vhs])
     tested = evaluation.predict(served, dataset.test.pixels)
-    strange, _ = _strange(served, plan, plan.seed, progress)
+    strange = _strange(served, plan, plan.seed, progress)
     fitted = {
         "vhs_sigma": sigma,
         "vhs_half_width": calibration.vhs_half_width(errors),
@@ -291,7 +291,7 @@ def _class_model(material: _Material, network: "ClassNetwork | ZooNetwork", prog
     probabilities, distances, *_ = evaluation.predict(served, dataset.validation.pixels)
     sizes = [HEART_SIZES[index] for index in probabilities.argmax(axis=1)]
     tested = evaluation.predict(served, dataset.test.pixels)
-    strange, _ = _strange(served, plan, plan.seed, progress)
+    strange = _strange(served, plan, plan.seed, progress)
     nothing = [None] * len(sizes)
     fitted = {
         "temperature": temperature,
@@ -364,8 +364,8 @@ def _candidate(
     model = export.to_onnx(served, served.outputs, spec.height, spec.width)
     difference = export.check_parity(model, served, dataset.validation)
     # Others than those that the limit was fitted on.
-    strange, impostors = _strange(served, plan, plan.seed + 1, progress)
-    refused = _refused(distances, strange, impostors.kinds, fitted["limits"].max_distance)
+    strange = _strange(served, plan, plan.seed + 1, progress)
+    refused = _refused(distances, strange, fitted["limits"].max_distance)
     shares = {f"{what}_refused": refused[what] for what in (_TEST, _ALL_IMPOSTORS)}
     info = BundleInfo(
         kind=kind,
@@ -387,11 +387,9 @@ def _candidate(
     return Candidate(plan.name, info, model, card, predictions, others, rows, material.checkpoint)
 
 
-def _refused(
-    familiar: NDArray[np.float32], strange: NDArray[np.float32], kinds: Sequence[str], limit: float
-) -> dict[str, Metric]:
+def _refused(familiar: NDArray[np.float32], strange: NDArray[np.float32], limit: float) -> dict[str, Metric]:
     """Returns the shares of distances beyond the limit: of the test images, of all impostors, of each kind."""
-    shown = np.array(kinds)
+    shown = np.repeat(list(KINDS), _IMPOSTORS)
     beyond = {_TEST: familiar > limit, _ALL_IMPOSTORS: strange > limit}
-    beyond |= {kind: strange[shown == kind] > limit for kind in dict.fromkeys(kinds)}
+    beyond |= {kind: strange[shown == kind] > limit for kind in KINDS}
     return {what: evaluation.share_with_interval(hits) for what, hits in beyond.items()}
