@@ -57,6 +57,8 @@ _OPTIONS = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # Where pods are replaced one after another, those that a client knows may all be gone within gRPC's own 30 s.
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # gRPC's own longest pause, two minutes, would keep calls from a server that is back after a long outage.
+    ("grpc.max_reconnect_backoff_ms", 5000),
     # gRPC repeats no request larger than this, by default 256 KiB: less than most radiographs.
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]
