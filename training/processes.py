@@ -29,6 +29,12 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def take_over_cores() -> None:
+    """Gives this process the cores of those that helped it on this machine and have ended."""
+    # Set by `torchrun` and `accelerate launch`.
+    torch.set_num_threads(torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def accelerator(precision: Precision) -> Accelerator:
     """Returns what places networks and shares their gradients.
 

@@ -41,7 +41,7 @@ from training.distance import FeatureDistance
 from training.impostors import KINDS, Impostors
 from training.network import STRIDE, ClassNetwork, KeyPointNetwork
 from training.number_formats import variants
-from training.processes import is_main
+from training.processes import is_main, take_over_cores
 from training.pseudo_labels import is_pseudo
 from training.reference import reference
 from training.served import Served, ServedClasses, ServedKeyPoints
@@ -204,6 +204,7 @@ def train(rows: Sequence[Row], plan: Plan, progress: Progress) -> Candidate:
             finish = partial(_class_model, material, classes)
         if not is_main():
             raise SystemExit
+        take_over_cores()
         candidate = finish(progress)
         run.result(
             candidate.info.metrics,
