@@ -36,10 +36,6 @@ _LOG_SPREADS = (-5.0, 2.0)
 # In vertebrae from the line through E and F: as far as spinous processes reach, and the heads of the ribs.
 _DORSAL, _VENTRAL = 2.0, 0.6
 
-# Degrees by which a patch is turned, and how many times as wide it is; the mean of all is the answer. On phantoms
-# no such set of three is better than another, but three are better than one.
-_VIEWS = ((5.0, 0.85), (0.0, 1.0), (-5.0, 1.18))
-
 # Mean and standard deviation of a chest radiograph's grey values: near enough, batch normalisation does the rest.
 _GREY_MEAN, _GREY_DEVIATION = 110.0, 64.0
 
@@ -180,8 +176,7 @@ class KeyPointNetwork(nn.Module):
 
     On a patch along the spine, where all dogs are of one size, one finds the heart and the other, at the upper
     rows alone, E and F. Each has a network of its own: one that does both gets better at the heart by getting
-    worse at the spine. The patch is looked at as it lies, and turned and widened a little either way; the mean is
-    the answer.
+    worse at the spine.
 
     Args:
         heart: Finds A, B, C and D on patches; the project's own where None.
@@ -205,10 +200,8 @@ class KeyPointNetwork(nn.Module):
     def look(self, images: Tensor, maps: list[Tensor]) -> Sight:
         """Takes [N, height, width] and what `maps` gives of them."""
         first = _in_whole_pixels(self.first.read(maps).key_points())
-        laid = Patches.about(first[:, HEART_POINTS:])
-        turned = [laid.viewed(degrees, widened) for degrees, widened in _VIEWS]
-        patches = Patches(*(torch.cat(parts) for parts in zip(*turned, strict=True)))
-        cut = patches.cut(images.float().repeat(len(_VIEWS), 1, 1))
+        patches = Patches.about(first[:, HEART_POINTS:])
+        cut = patches.cut(images.float())
         heart, spine = self.heart(cut), self.spine(cut[:, :SPINE])
         points = patches.to_images(torch.cat((decode(heart), spine.key_points()), dim=1))
         rows, columns = (side // HEAT_MAP_STRIDE for side in images.shape[-2:])
@@ -219,7 +212,7 @@ class KeyPointNetwork(nn.Module):
             ],
             dim=1,
         )
-        return Sight(_mean_of_views(points), _mean_of_views(heat))
+        return Sight(points, heat)
 
 
 def half_detail(images: Tensor) -> Tensor:
@@ -239,10 +232,6 @@ def mirrored(points: Tensor, width: int) -> Tensor:
 
 def _in_whole_pixels(points: Tensor) -> Tensor:
     return 2.0 * (points + 0.5) - 0.5
-
-
-def _mean_of_views(outputs: Tensor) -> Tensor:
-    return outputs.reshape(len(_VIEWS), -1, *outputs.shape[1:]).mean(0)
 
 
 class ClassNetwork(nn.Module):

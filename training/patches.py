@@ -54,13 +54,6 @@ class Patches(NamedTuple):
         line = torch.stack((across.abs().clamp(min=_NARROWEST), down * torch.sign(across)), dim=-1)
         return cls(ends.mean(1), line / (VERTEBRAE_SPANNED * VERTEBRA))
 
-    def viewed(self, degrees: float, widened: float) -> Self:
-        """Returns the same, each turned clockwise about its middle of E and F, and so many times as wide."""
-        angle = torch.full_like(self.step[:, 0], math.radians(degrees))
-        return self._replace(
-            step=_ahead_and_below(self.step, widened * torch.cos(angle), widened * torch.sin(angle))
-        )
-
     def askew(self, chance: Chance) -> Self:
         """Returns the same, each laid awry as a first look may lay it."""
         angle, enlarged, along, across = (
