@@ -30,6 +30,12 @@ HEART_POINTS = 4
 _WIDTHS = (16, 24, 48, 96, 128)
 _DECODER_WIDTH = 48
 
+# The heart's borders are harder to see than vertebrae: after as many epochs, A-B and C-D are 4 % less far off so
+# (standard deviation on phantoms).
+_HEART_WIDTHS = (16, 32, 64, 128, 192)
+_HEART_DECODER_WIDTH = 64
+_HEART_RESIDUALS = 2
+
 # Of a look's logarithm of a vertebra's length, before it has learnt: its deviation from the usual one.
 _LOG_LENGTH_DEVIATION = 0.3
 _LOG_SPREADS = (-5.0, 2.0)
@@ -41,14 +47,21 @@ _GREY_MEAN, _GREY_DEVIATION = 110.0, 64.0
 
 
 class Encoder(nn.Module):
-    """Maps at 1/2, 1/4, ... 1/`STRIDE` of the input, coarser and wider."""
+    """Maps at 1/2, 1/4, ... 1/`STRIDE` of the input, coarser and wider.
 
-    def __init__(self) -> None:
+    Args:
+        widths: Of the maps, finest first.
+        residuals: Residual blocks at 1/8 and coarser.
+    """
+
+    def __init__(self, widths: Sequence[int] = _WIDTHS, residuals: int = 1) -> None:
         super().__init__()
-        inputs = (1, *_WIDTHS)
+        inputs = (1, *widths)
         self.stages = nn.ModuleList(
-            nn.Sequential(_convolution(inputs[i], width, step=2), *([_Residual(width)] if i > 1 else []))
-            for i, width in enumerate(_WIDTHS)
+            nn.Sequential(
+                _convolution(inputs[i], width, step=2), *(_Residual(width) for _ in range(residuals) if i > 1)
+            )
+            for i, width in enumerate(widths)
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -67,14 +80,21 @@ class Look(nn.Module):
         encoder: Takes [N, height, width] and returns maps [N, width, rows, columns], of which the last four are at
             1/4 to 1/`STRIDE` of the input; the project's own where None.
         widths: Of those four, finest first.
+        decoder: Width of the maps on the way back to 1/4.
     """
 
-    def __init__(self, points: int, encoder: nn.Module | None = None, widths: Sequence[int] = _WIDTHS[1:]) -> None:
+    def __init__(
+        self,
+        points: int,
+        encoder: nn.Module | None = None,
+        widths: Sequence[int] = _WIDTHS[1:],
+        decoder: int = _DECODER_WIDTH,
+    ) -> None:
         super().__init__()
         self.encoder = encoder or Encoder()
-        self.laterals = nn.ModuleList(nn.Conv2d(width, _DECODER_WIDTH, 1) for width in widths)
-        self.smoothing = nn.ModuleList(_convolution(_DECODER_WIDTH, _DECODER_WIDTH) for _ in widths[1:])
-        self.head = nn.Conv2d(_DECODER_WIDTH, points, 1)
+        self.laterals = nn.ModuleList(nn.Conv2d(width, decoder, 1) for width in widths)
+        self.smoothing = nn.ModuleList(_convolution(decoder, decoder) for _ in widths[1:])
+        self.head = nn.Conv2d(decoder, points, 1)
 
     def mark(self, maps: list[Tensor]) -> Tensor:
         """Takes the encoder's maps and returns the logits of the heat maps [N, points, rows, columns]."""
@@ -185,7 +205,7 @@ class KeyPointNetwork(nn.Module):
     def __init__(self, heart: Look | None = None) -> None:
         super().__init__()
         self.first = SpineLook(len(KEY_POINT_NAMES), VERTEBRA / 2)
-        self.heart = heart or Look(HEART_POINTS)
+        self.heart = heart or _heart_look()
         self.spine = SpineLook(len(KEY_POINT_NAMES) - HEART_POINTS, VERTEBRA)
 
     def maps(self, images: Tensor) -> list[Tensor]:
@@ -213,6 +233,11 @@ class KeyPointNetwork(nn.Module):
             dim=1,
         )
         return Sight(points, heat)
+
+
+def _heart_look() -> Look:
+    encoder = Encoder(_HEART_WIDTHS, _HEART_RESIDUALS)
+    return Look(HEART_POINTS, encoder, _HEART_WIDTHS[1:], _HEART_DECODER_WIDTH)
 
 
 def half_detail(images: Tensor) -> Tensor:
