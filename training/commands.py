@@ -50,7 +50,10 @@ _NumberFormats = Annotated[
 _Push = Annotated[bool, typer.Option(help="Push into production where it beats what is there.")]
 _Force = Annotated[str, typer.Option(metavar="REASON", help="Push whatever it is worth; kept in the bundle.")]
 _Precision = Annotated[
-    Literal["no", "bf16", "fp16"], typer.Option(help="16-bit floats where they do no harm; fp16 needs a GPU.")
+    Literal["auto", "no", "bf16", "fp16"],
+    typer.Option(
+        help="16-bit floats where they do no harm; fp16 needs a GPU, auto is bf16 where it is the faster."
+    ),
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
@@ -76,11 +79,11 @@ def keypoints(
 ) -> None:
     """Train a key-point model on manifests, test, export and push it."""
     from training.fitting import Recipe
-    from training.processes import Precision
+    from training.processes import precision_named
     from training.run import KEY_POINT_EPOCHS, Plan, input_spec
     from training.zoo import Backbone
 
-    recipe = Recipe(KEY_POINT_EPOCHS, precision=Precision(precision)).tuned(
+    recipe = Recipe(KEY_POINT_EPOCHS, precision=precision_named(precision)).tuned(
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=batch_size,
@@ -130,7 +133,7 @@ def classifier(
     What isn't given is as the preset has it.
     """
     from training import presets
-    from training.processes import Precision
+    from training.processes import precision_named
     from training.run import Plan
 
     chosen = presets.preset(preset).changed(
@@ -150,7 +153,7 @@ def classifier(
         ModelKind.CLASSIFIER,
         name,
         chosen.spec,
-        replace(chosen.recipe, precision=Precision(precision)),
+        replace(chosen.recipe, precision=precision_named(precision)),
         seed,
         number_format or (),
         chosen.backbone,

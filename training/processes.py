@@ -23,6 +23,20 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+def precision_named(name: str) -> Precision:
+    """Returns the precision of this name; `auto` is the fastest that does no harm."""
+    return _fastest_precision() if name == "auto" else Precision(name)
+
+
+def _fastest_precision() -> Precision:
+    """Returns `bf16` where the GPU or x86 processor computes in it, and `no` where it would be imitated."""
+    if torch.cuda.is_available():
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return Precision.BF16 if able else Precision.NO
+
+
 def is_main() -> bool:
     """Tells whether this process is the one that writes, or one that only helps it to fit."""
     # Set by `torchrun` and `accelerate launch`.

@@ -177,7 +177,7 @@ def _train(manifest: Path, plan: Plan) -> str:
     versions = {}
     for kind in ("keypoints", "classifier"):
         command = [sys.executable, "-m", "canicor.cli", "train", kind, str(manifest), "--force", "demo", "--json"]
-        command += ["--seed", str(plan.seed)]
+        command += ["--seed", str(plan.seed), "--precision", "auto"]
         command += ["--epochs", str(plan.epochs)] if plan.epochs else []
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
         if done.returncode:

@@ -1,5 +1,7 @@
 """Where and in what numbers a network is fitted."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -8,7 +10,7 @@ from canicor.errors import InvalidArgument
 from tests.unit.test_training_fitting import bright_corners, silent
 from training.fitting import Recipe, class_loss, fit, key_point_loss
 from training.network import ClassNetwork, KeyPointNetwork
-from training.processes import Precision, accelerator, is_main, share
+from training.processes import Precision, accelerator, is_main, precision_named, share
 from training.zoo import Backbone
 
 
@@ -27,6 +29,14 @@ def test_half_precision_learns_and_is_not_the_same() -> None:
     # The first step is the same but for rounding.
     assert rounded[0] == pytest.approx(exact[0], rel=0.02)
     assert rounded[-1] < 0.9 * rounded[0]
+
+
+def test_the_fastest_precision_is_one_that_the_processor_has() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert precision_named("auto") is (Precision.BF16 if "avx512_bf16" in flags else Precision.NO)
+    assert precision_named("no") is Precision.NO
 
 
 def test_what_only_a_gpu_can_is_refused_without_one() -> None:
