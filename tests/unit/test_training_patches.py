@@ -26,17 +26,8 @@ def test_the_spine_lies_level_in_the_middle_of_the_upper_rows_and_the_heart_belo
 
 def test_points_come_back_to_where_they_were() -> None:
     points = torch.cat((FACING_LEFT, MIRRORED))
-    patches = Patches.about(points[:, 4:]).viewed(7.0, 1.1).askew(Chance(torch.tensor([1, 2])))
+    patches = Patches.about(points[:, 4:]).askew(Chance(torch.tensor([1, 2])))
     assert torch.allclose(patches.to_images(patches.to_patches(points)), points, atol=1e-3)
-
-
-def test_a_patch_is_turned_clockwise_about_the_middle_of_the_ruler() -> None:
-    patches = Patches.about(torch.tensor([[[40.0, 40.0], [88.0, 40.0]]]))
-    ahead = torch.tensor([[[(WIDTH - 1) / 2 + VERTEBRA, (SPINE - 1) / 2]]])
-    # A vertebra, of 8 pixels here, to the right of the middle is one below it then; on a wider patch, more.
-    for widened, below in ((1.0, 8.0), (1.5, 12.0)):
-        quarter = patches.viewed(90.0, widened).to_images(ahead)
-        assert torch.allclose(quarter, torch.tensor([[[64.0, 40.0 + below]]]), atol=1e-3)
 
 
 def test_a_patch_shows_what_lies_at_its_points() -> None:
@@ -58,7 +49,7 @@ def test_a_network_in_sixteen_bits_moves_no_patch(precision: torch.dtype) -> Non
     points = 2.5 * FACING_LEFT
 
     def laid() -> tuple[torch.Tensor, ...]:
-        patches = Patches.about(points[:, 4:]).viewed(5.0, 0.9).askew(Chance(torch.tensor([1])))
+        patches = Patches.about(points[:, 4:]).askew(Chance(torch.tensor([1])))
         maps = torch.ones(1, 1, HEIGHT // 4, WIDTH // 4)
         return (
             *patches,
@@ -76,7 +67,7 @@ def test_a_network_in_sixteen_bits_moves_no_patch(precision: torch.dtype) -> Non
 
 def test_a_map_is_laid_back_over_the_image_that_its_patch_was_cut_from() -> None:
     points = 2.5 * FACING_LEFT
-    patches = Patches.about(points[:, 4:]).viewed(5.0, 1.0)
+    patches = Patches.about(points[:, 4:])
     inside = patches.to_patches(points[:, :1])[0, 0]
     rows, columns = np.mgrid[0 : HEIGHT // 4, 0 : WIDTH // 4] * 4 + 1.5
     marked = np.exp(-0.5 * ((columns - float(inside[0])) ** 2 + (rows - float(inside[1])) ** 2) / 8.0**2)
