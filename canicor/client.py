@@ -30,8 +30,8 @@ from canicor.settings import ClientSettings
 DEFAULT_DEADLINE = 60.0
 """Seconds that a call may take where the caller says nothing."""
 
-# gRPC draws each wait at random up to the backoff (gRFC A6). Both statuses are those of calls that were not begun:
-# a server that stops answers CANCELLED to what it has not taken up yet (grpc/grpc#41785).
+# gRPC draws each wait from 0.8 to 1.2 times the backoff (gRFC A6). Both statuses are those of calls that were not
+# begun: a server that stops answers CANCELLED to what it has not taken up yet (grpc/grpc#41785).
 _SERVICE_CONFIG = {
     # Over all servers that a name stands for, such as the pods of a headless Service; gRPC itself takes the first.
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -57,8 +57,9 @@ _OPTIONS = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # Where pods are replaced one after another, those that a client knows may all be gone within gRPC's own 30 s.
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # gRPC's own longest pause, two minutes, would keep calls from a server that is back after a long outage.
-    ("grpc.max_reconnect_backoff_ms", 5000),
+    # gRPC's own longest pause, two minutes, would keep calls from a server that is back after a long outage. It
+    # draws up to a fifth more; calls and streams wait longer in all, so that they find a server that is up.
+    ("grpc.max_reconnect_backoff_ms", 1000),
     # gRPC repeats no request larger than this, by default 256 KiB: less than most radiographs.
     ("grpc.per_rpc_retry_buffer_size", 256 * 2**20),
 ]
@@ -68,7 +69,8 @@ _STREAM_OPTIONS = [*_OPTIONS, ("grpc.enable_retries", 0)]
 _TOO_LARGE = "larger than max"
 """What gRPC itself says of a message beyond the server's limit."""
 
-# Streams in a row that may end without an answer, and the longest pause after the first.
+# Streams in a row that may end without an answer, and the longest pause after the first; at least half of each is
+# waited, which makes 1.3 seconds.
 _STREAMS, _FIRST_PAUSE = 4, 0.2
 
 _SPREAD = 1.5
@@ -288,7 +290,8 @@ def _pause_between_streams(outstanding: Outstanding | AsyncOutstanding, error: g
     failures = outstanding.failed()
     if not ended or failures == _STREAMS:
         raise _canicor_error(error) from error
-    return random.uniform(0, _FIRST_PAUSE * 3 ** (failures - 1))  # noqa: S311 - nothing secret is drawn
+    longest = _FIRST_PAUSE * 3 ** (failures - 1)
+    return random.uniform(longest / 2, longest)  # noqa: S311 - nothing secret is drawn
 
 
 def _compression(settings: ClientSettings) -> grpc.Compression:
