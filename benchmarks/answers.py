@@ -30,7 +30,7 @@ from training.impostors import KINDS, draw
 
 SEED = 987_654_321
 """Of all that is drawn; no training uses it."""
-PHANTOMS, IMPOSTORS = 1000, 200
+PHANTOMS, IMPOSTORS = 4000, 200
 WIDTH, HEIGHT = 640, 512
 
 _NEAR = {ReferralReason.NEAR_THRESHOLD, ReferralReason.LOW_CONFIDENCE}
